@@ -1,0 +1,101 @@
+"""The verdict: what one attempt came to, written by the runner, read by runtimes and executor.
+
+The whole verdict goes to a file (later: the engine); a copy that always fits into a container's
+termination message survives when nothing else can be reached. Kubernetes keeps at most 4,096
+bytes of it, hence the limit and the order in which parts are dropped.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from airflow_sop_provider.contract.exit_codes import ErrorType
+
+__all__ = ["TERMINATION_MESSAGE_LIMIT", "Usage", "Verdict", "VerdictError", "VerdictStatus"]
+
+TERMINATION_MESSAGE_LIMIT = 4096
+"""Bytes a container's termination message may hold (Kubernetes API, ``terminationMessagePath``)."""
+
+VerdictStatus = Literal["succeeded", "failed", "skipped"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Usage(_Model):
+    """What an attempt used. A value that could not be measured is None, never 0."""
+
+    peak_memory_bytes: int | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+    network_received_bytes: int | None = None
+    network_sent_bytes: int | None = None
+
+
+class VerdictError(_Model):
+    """Why an attempt failed.
+
+    :param type: the error type that decides what happens next.
+    :param code: short stable identifier, for example ``outputs-schema`` or ``mcp-timeout``.
+    :param message: one or two sentences for a person, with the remedy.
+    :param details: evidence; JSON values only, no secrets.
+    """
+
+    type: ErrorType
+    code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Verdict(_Model):
+    """What one attempt came to.
+
+    :param outputs: the step's outputs (JSON value); None unless it succeeded.
+    :param reason: for ``skipped``: why.
+    :param outputs_dropped: True only in a shortened copy whose outputs did not fit.
+    """
+
+    status: VerdictStatus
+    outputs: Any = None
+    error: VerdictError | None = None
+    reason: str | None = None
+    usage: Usage = Usage()
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    first_action_seconds: float | None = None
+    outputs_dropped: bool = False
+
+    def to_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bytes:
+        """Return the verdict as JSON of at most ``limit`` bytes: details go first, then outputs, then text."""
+        shortened = self
+        for shorten in (_keep, _without_details, _without_outputs, _with_short_text):
+            shortened = shorten(shortened)
+            message = shortened.model_dump_json(exclude_none=True).encode()
+            if len(message) <= limit:
+                return message
+        return Verdict(status=self.status, outputs_dropped=True).model_dump_json(exclude_none=True).encode()
+
+
+def _keep(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+def _without_details(verdict: Verdict) -> Verdict:
+    if verdict.error is None:
+        return verdict
+    return verdict.model_copy(update={"error": verdict.error.model_copy(update={"details": {}})})
+
+
+def _without_outputs(verdict: Verdict) -> Verdict:
+    return verdict.model_copy(update={"outputs": None, "outputs_dropped": verdict.outputs is not None})
+
+
+def _with_short_text(verdict: Verdict) -> Verdict:
+    error = verdict.error
+    if error is not None:
+        error = error.model_copy(update={"code": error.code[:64], "message": error.message[:500]})
+    return verdict.model_copy(update={"error": error, "reason": (verdict.reason or "")[:500] or None})
