@@ -1,0 +1,152 @@
+"""The ``[sop]`` options of airflow.cfg, typed and with empty values resolved.
+
+Operator, executor and bundle read the options through this one function, so that an option
+means the same everywhere. Airflow is imported when they are read, not before: the module can
+be imported by rooms that must stay free of Airflow until then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
+
+__all__ = ["RuntimeName", "SettingsError", "SopSettings", "read_settings"]
+
+RuntimeName = Literal["local", "kubernetes"]
+
+_OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
+_KUBERNETES_RUNTIME = "airflow_sop_provider.runtimes.kubernetes"
+
+
+class SettingsError(ValueError):
+    """An option of ``[sop]`` has a value that cannot be used; the message names option and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SopSettings:
+    """The options of section ``[sop]``; see `airflow_sop_provider.provider_info` for their meaning.
+
+    :param runtime: where attempts run, ``auto`` already resolved.
+    :param sops_folder: folder of SOP documents, absolute.
+    :param work_folder: the local runtime's attempts, absolute.
+    :param fleet_file: MCP servers, absolute; need not exist.
+    :param heartbeat_seconds: seconds between heartbeats.
+    :param poll_seconds: seconds between looks where nothing notifies.
+    :param termination_grace_seconds: seconds between SIGTERM and SIGKILL.
+    :param output_limit: bytes of JSON a step's outputs may have.
+    :param refresh_seconds: seconds between two looks of a bundle.
+    :param max_active_runs: active runs of one SOP.
+    :param max_active_tasks: active steps of one execution.
+    :param paused_upon_creation: whether a new SOP starts paused.
+    :param image: image of a step's container.
+    :param namespace: namespace of a step's pod, None for the connection's.
+    """
+
+    runtime: RuntimeName
+    sops_folder: Path
+    work_folder: Path
+    fleet_file: Path
+    heartbeat_seconds: float
+    poll_seconds: float
+    termination_grace_seconds: float
+    output_limit: int
+    refresh_seconds: int
+    max_active_runs: int
+    max_active_tasks: int
+    paused_upon_creation: bool
+    image: str
+    namespace: str | None
+
+
+def read_settings() -> SopSettings:
+    """Return the options as Airflow's configuration (file, environment, defaults) has them now.
+
+    :raises SettingsError: an option has a value that cannot be used.
+    """
+    home = _airflow_home()
+    sops_folder = _path("sops_folder", home / "sops")
+    return SopSettings(
+        runtime=_runtime(_text("runtime")),
+        sops_folder=sops_folder,
+        work_folder=_path("work_folder", home / "sop" / "attempts"),
+        fleet_file=_path("fleet_file", sops_folder / "fleet.yaml"),
+        heartbeat_seconds=_number("heartbeat_seconds"),
+        poll_seconds=_number("poll_seconds"),
+        termination_grace_seconds=_number("termination_grace_seconds", minimum=0.0),
+        output_limit=int(_number("output_limit")),
+        refresh_seconds=int(_number("refresh_seconds")),
+        max_active_runs=int(_number("max_active_runs")),
+        max_active_tasks=int(_number("max_active_tasks")),
+        paused_upon_creation=_flag("paused_upon_creation"),
+        image=_text("image") or _default_image(),
+        namespace=_text("namespace") or None,
+    )
+
+
+def _airflow_home() -> Path:
+    from airflow.configuration import AIRFLOW_HOME
+
+    return Path(AIRFLOW_HOME)
+
+
+def _text(option: str) -> str:
+    from airflow.configuration import conf
+
+    # The fallback repeats the declared default: a checkout that is not installed has no entry point,
+    # so Airflow does not know the provider's options there.
+    return str(conf.get(CONFIG_SECTION, option, fallback=_OPTIONS[option]["default"]) or "").strip()
+
+
+def _path(option: str, default: Path) -> Path:
+    value = _text(option)
+    return Path(value).expanduser().absolute() if value else default
+
+
+def _number(option: str, *, minimum: float | None = None) -> float:
+    """Return a number; without ``minimum`` it has to be above 0, and whole where the option is declared whole."""
+    text = _text(option)
+    try:
+        number = int(text) if _OPTIONS[option]["type"] == "integer" else float(text)
+    except ValueError:
+        raise SettingsError(f"[{CONFIG_SECTION}] {option} is {text!r}; give a number.") from None
+    too_small = number <= 0 if minimum is None else number < minimum
+    if too_small:
+        bound = "above 0" if minimum is None else f"of at least {minimum:g}"
+        raise SettingsError(f"[{CONFIG_SECTION}] {option} is {text}; give a number {bound}.")
+    return number
+
+
+def _flag(option: str) -> bool:
+    text = _text(option).lower()
+    if text in {"true", "t", "1", "yes", "on"}:
+        return True
+    if text in {"false", "f", "0", "no", "off"}:
+        return False
+    raise SettingsError(f"[{CONFIG_SECTION}] {option} is {text!r}; give True or False.")
+
+
+def _runtime(name: str) -> RuntimeName:
+    match name:
+        case "local":
+            return "local"
+        case "kubernetes":
+            return "kubernetes"
+        case "auto":
+            return "kubernetes" if _inside_cluster() else "local"
+    raise SettingsError(f"[{CONFIG_SECTION}] runtime is {name!r}; give auto, local or kubernetes.")
+
+
+def _inside_cluster() -> bool:
+    """Whether this is a pod and the Kubernetes runtime is part of this installation."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec(_KUBERNETES_RUNTIME) is not None
+
+
+def _default_image() -> str:
+    from airflow_sop_provider import __version__
+
+    return f"airflow-sop-runner:{__version__}"

@@ -1,0 +1,75 @@
+"""The provider's metadata, and the one place where the ``[sop]`` options are declared.
+
+Airflow reads it at start (entry point ``apache_airflow_provider``), shows the options in
+``airflow config list`` and takes their defaults from here; `airflow_sop_provider.airflow_settings`
+reads them typed. Plain data, so that provider discovery costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["CONFIG_SECTION", "PROVIDER_INFO"]
+
+CONFIG_SECTION = "sop"
+
+
+def _option(description: str, default: str, *, kind: str = "string", example: str | None = None) -> dict[str, Any]:
+    return {
+        "description": description + "\n",
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "runtime": _option(
+        "Where attempts run: ``local``, ``kubernetes``, or ``auto`` (Kubernetes inside a cluster, else local).", "auto"
+    ),
+    "sops_folder": _option(
+        "Folder of SOP documents. Empty: the folder ``sops`` in the folder of Airflow (AIRFLOW_HOME).",
+        "",
+        example="/opt/sops",
+    ),
+    "work_folder": _option("Where the local runtime keeps its attempts. Empty: ``sop/attempts`` in AIRFLOW_HOME.", ""),
+    "fleet_file": _option(
+        "The MCP servers SOPs may name as data sources. Empty: ``fleet.yaml`` in the folder of SOP documents.", ""
+    ),
+    "heartbeat_seconds": _option("How often the executor renews the heartbeat of its tasks.", "30", kind="float"),
+    "poll_seconds": _option("How often a runtime looks where nothing notifies it.", "0.2", kind="float"),
+    "termination_grace_seconds": _option(
+        "Seconds between asking an attempt to end and killing it. A cancelled step is gone within 2 s by default.",
+        "1.5",
+        kind="float",
+    ),
+    "output_limit": _option("Largest outputs of a step, in bytes of JSON.", "1048576", kind="integer"),
+    "refresh_seconds": _option("How often a bundle looks for new, changed and deleted SOPs.", "5", kind="integer"),
+    "max_active_runs": _option("Runs of one SOP that may be active at once.", "4096", kind="integer"),
+    "max_active_tasks": _option("Steps of one execution that may be active at once.", "1024", kind="integer"),
+    "paused_upon_creation": _option("Whether a new SOP waits to be unpaused before it runs.", "False", kind="boolean"),
+    "image": _option(
+        "Image of a step's container on Kubernetes. Empty: ``airflow-sop-runner`` with the provider's version as tag.",
+        "",
+    ),
+    "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),
+}
+
+PROVIDER_INFO: dict[str, Any] = {
+    "package-name": "airflow-sop-provider",
+    "name": "SOP execution engine",
+    "description": "Standard operating procedures in YAML become DAGs whose steps run isolated and audited.\n",
+    "integrations": [
+        {"integration-name": "SOP", "external-doc-url": "https://airflow.apache.org/docs/", "tags": ["software"]},
+    ],
+    "operators": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.operators.sop_step"]}],
+    "bundles": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.bundles.sop_bundle"]}],
+    "executors": ["airflow_sop_provider.executors.sop_executor.SopExecutor"],
+    "config": {
+        CONFIG_SECTION: {
+            "description": "Options of the SOP execution engine.",
+            "options": _OPTIONS,
+        }
+    },
+}
