@@ -1,0 +1,61 @@
+# `make` lists the targets. Everything happens in .venv (SOP_VENV), made from constraints.txt.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := $(or $(SOP_VENV),$(CURDIR)/.venv)
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+ARGS ?=
+
+# A machine that forbids byte code makes every start of Airflow many times slower.
+unexport PYTHONDONTWRITEBYTECODE
+# An Airflow of yours must neither be used nor changed by ours.
+unexport AIRFLOW_HOME AIRFLOW_CONFIG
+export SOP_VENV := $(VENV)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast lint types layers bench constraints env packages format clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: env  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
+	@exec $(PY) -m tools.dev.run $(if $(PORT),--port $(PORT)) $(if $(SOP),--sop $(SOP)) $(if $(CONF),--conf '$(CONF)') $(ARGS)
+
+test: env packages  ## every test, with the limits of coverage
+	@exec $(PY) -m tools.dev.test $(ARGS)
+
+test-fast: env  ## the tests that need no running Airflow and no PostgreSQL
+	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not slow" $(ARGS)
+
+lint: env  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: env  ## let ruff correct what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: env  ## mypy --strict
+	@$(BIN)/mypy airflow_sop_provider dag_factory tools
+
+layers: env  ## import-linter: which room may import which
+	@$(BIN)/lint-imports
+
+bench: env  ## the figures of the design, from one run
+	@exec $(PY) -m benchmarks $(ARGS)
+
+constraints: env  ## pin the newest versions that fit pyproject.toml
+	@$(PY) -m tools.dev.constraints
+
+env:  # the virtual environment; seconds when nothing changed
+	@$(PYTHON) -m tools.dev.environment
+
+packages:  # Debian's packages that tests use
+	@$(PYTHON) -m tools.dev.debian
+
+clean:  ## remove caches, build results and the local Airflow
+	rm -rf .airflow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov dist build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## and the environment
+	rm -rf .venv .venv-install.log

@@ -1,0 +1,124 @@
+"""Starts Airflow's components as children that cannot outlive us, and ends everything below them.
+
+Each component leads a process group, so Ctrl-C in the terminal reaches only the supervisor, which
+ends them in order. Attempts of SOP steps live in sessions of their own and survive their executor
+on purpose; for that reason the supervisor is the "subreaper" of all its descendants: what loses its
+parent becomes its child and is found. Should the supervisor itself be killed, the kernel tells the
+components to end (parent-death signal).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+__all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "start_component"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Component:
+    """A running part of Airflow, leader of its process group."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is no longer running."""
+        return self.process.poll() is not None
+
+
+def become_subreaper() -> None:
+    """Have every descendant that loses its parent become our child; without effect outside Linux."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def start_component(name: str, command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> Component:
+    """Start ``command`` in a process group of its own, its output appended to ``log``.
+
+    :raises OSError: the program cannot be started, or the log cannot be written.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing here has threads yet
+        )
+    return Component(name, process, log)
+
+
+def end_components(components: Iterable[Component], *, grace: float) -> None:
+    """Ask the components' groups to end; kill what is left after ``grace`` seconds."""
+    components = list(components)
+    for component in components:
+        _signal_group(component, signal.SIGTERM)
+    limit = time.monotonic() + grace
+    for component in components:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            component.process.wait(max(0.0, limit - time.monotonic()))
+        _signal_group(component, signal.SIGKILL)
+        component.process.wait()
+
+
+def end_descendants(*, grace: float) -> list[int]:
+    """End every process below us, whatever session it is in; return the pids that had to be ended.
+
+    Repeats until none is left, because a process may have started another meanwhile.
+    """
+    me = psutil.Process()
+    ended: list[int] = []
+    while children := [child for child in me.children(recursive=True) if _alive(child)]:
+        ended += [child.pid for child in children if child.pid not in ended]
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        _, left = psutil.wait_procs(children, timeout=grace)
+        for child in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(left, timeout=grace)
+    _reap()
+    return ended
+
+
+def _alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _reap() -> None:
+    """Collect adopted descendants, which nobody else waits for."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _signal_group(component: Component, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(component.process.pid, number)
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
