@@ -1,0 +1,189 @@
+"""Carries one attempt from the queue to its verdict: the heart of the executor.
+
+Every step of the way may be repeated. `/run` is idempotent for the attempt's identity, the runtime
+adopts a container that exists under the attempt's name, XComs are overwritten with the same value,
+a verdict is read from where it was stored, and the container is removed last. So after a crash of
+anything an attempt is simply carried again from the beginning: it neither runs twice nor is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from airflow_sop_provider.airflow_settings import SopSettings
+from airflow_sop_provider.contract import StepPayload
+from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
+from airflow_sop_provider.engine.attempts import attempt_spec
+from airflow_sop_provider.engine.failures import Failure, classify, classify_start_error, permanent
+from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log
+from airflow_sop_provider.executors.attempt_report import Reporter
+from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
+from airflow_sop_provider.executors.log_pump import PATIENCE_SECONDS, pump
+from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
+from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, Runtime, RuntimeFailedError
+
+__all__ = ["AttemptCarrier", "Services"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What attempts need; one of each in the executor's child."""
+
+    api: ExecutionApi
+    database: MetadataDb
+    runtime: Runtime
+    settings: SopSettings
+
+
+class AttemptCarrier:
+    """One attempt on its way.
+
+    :param message: what the scheduler said of it.
+    """
+
+    def __init__(self, message: AttemptMessage, services: Services) -> None:
+        self._message = message
+        self._services = services
+        self._handle: Handle | None = None
+        self._stopped: str | None = None
+        self._log: AttemptLog | None = None
+        self.running = False
+        """Whether Airflow has it as running under our identity: then it needs heartbeats, and a change of state in Airflow means stop."""
+
+    async def carry(self) -> FinishedMessage:
+        """Return once nothing of the attempt is left and Airflow knows what it came to."""
+        key = self._message.key
+        try:
+            context = await self._services.api.start(key.task_instance_id, self._message.identity)
+            self.running = True
+            await self._carry_started(context)
+        except Superseded as superseded:
+            return self._finished(superseded.state in ("success", "skipped"), str(superseded))
+        except Exception as error:
+            # A bug of ours or an answer nobody expected: the step must fail with the reason, not hang.
+            log.exception("attempt %s of %s/%s %s", key.attempt, key.sop, key.step, key.run_id)
+            await self._fail_unexpectedly(error)
+            return self._finished(False, repr(error))
+        finally:
+            self.running = False
+        return self._finished(self._stopped is None, self._stopped)
+
+    async def stop(self, reason: str) -> None:
+        """End the attempt's container; `carry` then finishes without reporting a result."""
+        if self._stopped is not None:
+            return
+        self._stopped = reason
+        if self._handle is not None:
+            await self._end_container(self._handle)
+
+    async def _carry_started(self, context: dict[str, Any]) -> None:
+        log_file = self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
+        reporter = Reporter(self._message.key, self._services.api, self._services.database, log_file)
+        payload = _payload_of(self._message)
+        if isinstance(payload, Failure):
+            await reporter.failed(payload, None, context)
+            return
+        spec = await self._spec(payload, context)
+        if isinstance(spec, Failure):
+            await reporter.failed(spec, payload, context)
+            return
+        try:
+            handle = await self._start(spec, log_file)
+        except RuntimeFailedError as error:
+            await reporter.failed(classify_start_error(error), payload, context)
+            return
+        outcome = await self._follow(handle, log_file)
+        if self._stopped is None:
+            await reporter.ended(outcome, payload, context, spec.memory_bytes)
+        else:
+            log_file.say("warning", f"Stopped: {self._stopped}. Nothing of the step runs any more.", container=handle.name)
+        await self._services.runtime.remove(handle)
+
+    async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:
+        key, run = self._message.key, context["dag_run"]
+        wanted = {*payload.reads, *([payload.items_task] if payload.items_task else [])}
+        outputs, memory = await self._services.database.outputs(
+            key.sop, key.run_id, wanted, own=(key.step, key.map_index)
+        )
+        try:
+            assignment = build_assignment(
+                key,
+                payload.model_copy(update={"memory_bytes": memory}) if memory else payload,
+                run.get("conf") or {},
+                outputs,
+                item_of(payload, key.map_index, outputs),
+                _execution_of(self._message, run),
+            )
+        except (InputsError, LookupError) as error:
+            return permanent("inputs", str(error))
+        return attempt_spec(assignment, self._services.settings)
+
+    async def _start(self, spec: AttemptSpec, log_file: AttemptLog) -> Handle:
+        runtime = self._services.runtime
+        handle = self._handle = await runtime.start(spec)
+        if log_file.offset == 0:
+            verb = "Adopted" if handle.adopted else "Started"
+            log_file.say("info", f"{verb} {handle.name} on the {runtime.name} runtime", attempt=self._message.key.attempt)
+        if self._stopped is not None:  # stop() came while the container was being started
+            await self._end_container(handle)
+        return handle
+
+    async def _follow(self, handle: Handle, log_file: AttemptLog) -> Outcome:
+        logs = asyncio.ensure_future(pump(self._services.runtime, handle, log_file))
+        try:
+            outcome = await self._services.runtime.wait(handle)
+            done, _ = await asyncio.wait({logs}, timeout=PATIENCE_SECONDS if self._stopped is None else 1.0)
+            if done:
+                await logs
+            else:
+                log.warning("the log of %s is not complete; the result does not wait for it", handle.name)
+        finally:
+            logs.cancel()
+        return outcome
+
+    async def _end_container(self, handle: Handle) -> None:
+        settings = self._services.settings
+        if self._log is not None:
+            self._log.say("warning", f"Stopping: {self._stopped}", container=handle.name)
+        await self._services.runtime.stop(handle, grace=settings.termination_grace_seconds)
+
+    async def _fail_unexpectedly(self, error: Exception) -> None:
+        if self._log is not None:
+            self._log.say("error", f"The executor could not carry this attempt: {error!r}")
+        try:
+            await self._services.api.fail(self._message.key.task_instance_id)
+        except (Superseded, UnexpectedAnswer):
+            log.exception("could not report it")
+
+    def _finished(self, success: bool, info: str | None) -> FinishedMessage:
+        return FinishedMessage(
+            task_instance_id=self._message.key.task_instance_id, state="success" if success else "failed", info=info
+        )
+
+
+def _payload_of(message: AttemptMessage) -> StepPayload | Failure:
+    if message.payload is None:
+        return permanent(
+            "not-a-step",
+            f"Task {message.key.step!r} is no SOP step: the `sop` executor runs SopStepOperator tasks only. "
+            "Remove executor='sop' from the task, or the executor from [core] executor.",
+        )
+    try:
+        return StepPayload.model_validate(message.payload)
+    except ValidationError as error:
+        return permanent("payload", f"The step's payload was written by another version of airflow-sop-provider: {error}")
+
+
+def _execution_of(message: AttemptMessage, run: dict[str, Any]) -> dict[str, Any]:
+    """Return what expressions read as ``execution``."""
+    key = message.key
+    values = {name: run.get(name) for name in ("logical_date", "run_after", "run_type", "data_interval_start")}
+    return {"id": f"{key.sop}/{key.run_id}", "sop": key.sop, "run_id": key.run_id, "attempt": key.attempt, **values}

@@ -1,0 +1,172 @@
+"""The executor's child process: one event loop that holds every running step.
+
+Started by `ChildLink` with the number of an inherited socket. It ends when the scheduler's end of
+the socket closes and leaves all steps running: whoever comes next finds them by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from airflow_sop_provider.airflow_settings import SopSettings, read_settings
+from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+from airflow_sop_provider.executors.execution_api import ExecutionApi
+from airflow_sop_provider.executors.messages import (
+    AttemptMessage,
+    FinishedMessage,
+    ReadyMessage,
+    RevokeMessage,
+    decode,
+)
+from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.executors.watch import Watch
+from airflow_sop_provider.runtimes import open_runtime
+
+__all__ = ["Child", "main"]
+
+log = logging.getLogger(__name__)
+
+_LINE_LIMIT = 64 * 1024 * 1024  # an agent-centric payload holds a whole SOP; far above what one may be
+
+
+class Child:
+    """Everything the child process does, between a reader and a writer.
+
+    :param services: what attempts need.
+    """
+
+    def __init__(self, services: Services, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._services = services
+        self._reader = reader
+        self._writer = writer
+        self._carriers: dict[str, AttemptCarrier] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until the scheduler closes its end."""
+        watch = Watch(self._services, self._carriers)
+        self._spawn(watch.run())
+        self._spawn(self._announce())
+        while line := await self._reader.readline():
+            self._take(line)
+        log.info("the scheduler is gone; leaving %d attempts to the next one", len(self._carriers))
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _announce(self) -> None:
+        await self._services.api.wait_until_ready()
+        self._say(ReadyMessage(pid=os.getpid()))
+
+    def _take(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+        except ValidationError:
+            log.exception("the scheduler sent something that is no message")
+            return
+        if isinstance(message, AttemptMessage):
+            self._begin(message)
+        elif isinstance(message, RevokeMessage):
+            carrier = self._carriers.get(message.task_instance_id)
+            if carrier is not None:
+                self._spawn(carrier.stop("revoked by the scheduler: it was queued for too long"))
+
+    def _begin(self, message: AttemptMessage) -> None:
+        key = message.key.task_instance_id
+        if key in self._carriers:
+            return
+        carrier = AttemptCarrier(message, self._services)
+        self._carriers[key] = carrier
+        self._spawn(self._carry(key, carrier))
+
+    async def _carry(self, key: str, carrier: AttemptCarrier) -> None:
+        try:
+            finished = await carrier.carry()
+        finally:
+            self._carriers.pop(key, None)
+        self._say(finished)
+
+    def _say(self, message: FinishedMessage | ReadyMessage) -> None:
+        self._writer.write(message.model_dump_json().encode() + b"\n")
+
+    def _spawn(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]  # any coroutine
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Going on would leave an attempt that nobody follows. The scheduler starts a new child,
+            # which adopts all of them.
+            log.critical("a task of the executor's child failed; ending the child", exc_info=error)
+            os._exit(1)
+
+
+async def _serve(descriptor: int, settings: SopSettings) -> None:
+    from airflow.configuration import conf
+    from airflow.executors.base_executor import get_execution_api_server_url
+
+    connection = socket.socket(fileno=descriptor)
+    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE_LIMIT)
+    api = ExecutionApi(
+        get_execution_api_server_url(conf),
+        _token_maker(),
+        concurrency=settings.api_concurrency,
+    )
+    database = MetadataDb()
+    services = Services(
+        api=api,
+        database=database,
+        runtime=open_runtime(settings.runtime, settings),
+        settings=settings,
+    )
+    try:
+        await Child(services, reader, writer).run()
+    finally:
+        await api.close()
+        database.close()
+
+
+def _token_maker() -> Callable[[str], str]:
+    """Return a function that makes an Execution API token for a task instance.
+
+    The child mints its own: a workload's token ends with the queue timeout, and an attempt that is
+    adopted days later needs one just the same. No token ever leaves this process but to the API.
+    """
+    from airflow.executors.base_executor import BaseExecutor
+
+    generator = BaseExecutor(parallelism=1).jwt_generator
+
+    def make(task_instance_id: str) -> str:
+        return str(generator.generate(extras={"sub": task_instance_id, "scope": "execution"}))
+
+    return make
+
+
+def main() -> None:
+    """Run the child; the only argument is the number of the inherited socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from airflow import settings as airflow_settings
+
+    airflow_settings.initialize()
+    with contextlib.suppress(ImportError):
+        from setproctitle import setproctitle
+
+        setproctitle("airflow sop executor")
+    # Airflow sets httpx to INFO: a line per call would be most of the scheduler's log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(_serve(int(sys.argv[1]), read_settings()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The few statements an executor runs against Airflow's metadata database.
+
+Executors belong to the scheduler and may use its database. Where the API would need one call per
+attempt, one statement here serves all of them: outputs of prerequisites, heartbeats, "is it still
+mine?", and the nudge that makes the scheduler look at a run whose step just ended (without it a
+finished step waits for its turn, 20 runs a loop). All statements run in one thread, so the event
+loop never waits for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import UUID
+
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
+from airflow.utils import timezone
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState, TaskInstanceState
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+__all__ = ["MEMORY_XCOM_KEY", "MetadataDb", "XComValues"]
+
+T = TypeVar("T")
+
+XComValues = dict[str, Any]
+"""Step id -> outputs; of a mapped step the list of its instances' outputs, in map order."""
+
+MEMORY_XCOM_KEY = "sop_memory_bytes"
+"""XCom in which a retry after a resource failure remembers its larger memory limit."""
+
+_CHUNK = 500
+_BUSY_RETRIES = 5
+
+
+class MetadataDb:
+    """Airflow's metadata database, as the executor's child uses it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metadata-db")
+
+    def close(self) -> None:
+        """Wait for the statement under way and end the thread."""
+        self._thread.shutdown(wait=True)
+
+    async def _run(self, work: Callable[[Session], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _in_session, work)
+
+    async def outputs(
+        self, dag_id: str, run_id: str, task_ids: Collection[str], *, own: tuple[str, int]
+    ) -> tuple[XComValues, int | None]:
+        """Return the outputs of tasks of one run, and the memory limit an earlier try asked for.
+
+        :param own: task id and map index of the attempt itself.
+        """
+
+        def work(session: Session) -> tuple[XComValues, int | None]:
+            rows = session.execute(_outputs_query(dag_id, run_id, {*task_ids, own[0]})).all()
+            memory = [v for t, m, k, v in rows if k == MEMORY_XCOM_KEY and (t, m) == own]
+            # Raw, because the API stores what it is given: decoding again would turn the text "1" into 1.
+            values = [(t, m, v) for t, m, k, v in rows if k == XCOM_RETURN_KEY and t in task_ids]
+            return _by_task(values), (int(memory[0]) if memory else None)
+
+        return await self._run(work)
+
+    async def heartbeat(self, task_instance_ids: Collection[str]) -> None:
+        """Tell Airflow that these task instances are alive, so that it does not fail them."""
+
+        def work(session: Session) -> None:
+            for chunk in _chunks(task_instance_ids):
+                session.execute(
+                    update(TaskInstance)
+                    .where(TaskInstance.id.in_(chunk), TaskInstance.state == TaskInstanceState.RUNNING)
+                    .values(last_heartbeat_at=timezone.utcnow())
+                    .execution_options(synchronize_session=False)
+                )
+
+        await self._run(work)
+
+    async def states(self, task_instance_ids: Collection[str]) -> dict[str, str | None]:
+        """Return the state of each task instance that still exists under its id (clearing gives a new id)."""
+
+        def work(session: Session) -> dict[str, str | None]:
+            found: dict[str, str | None] = {}
+            for chunk in _chunks(task_instance_ids):
+                query = select(TaskInstance.id, TaskInstance.state).where(TaskInstance.id.in_(chunk))
+                found.update((str(key), state) for key, state in session.execute(query))
+            return found
+
+        return await self._run(work)
+
+    async def nudge(self, runs: Iterable[tuple[str, str]]) -> None:
+        """Have the scheduler examine these runs, (dag id, run id), in its next loop."""
+        keys = sorted(set(runs))
+
+        def work(session: Session) -> None:
+            session.execute(
+                update(DagRun)
+                .where(tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
+                .values(last_scheduling_decision=None)
+                .execution_options(synchronize_session=False)
+            )
+
+        await self._run(work)
+
+
+def _in_session(work: Callable[[Session], T]) -> T:
+    for attempt in range(_BUSY_RETRIES):
+        try:
+            with create_session() as session:
+                return work(session)
+        except OperationalError:
+            # SQLite answers "database is locked" under contention, PostgreSQL drops connections when
+            # it restarts; both mend themselves, and every statement here may be repeated.
+            if attempt == _BUSY_RETRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _outputs_query(dag_id: str, run_id: str, task_ids: Collection[str]) -> Any:
+    return (
+        select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
+        .where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == run_id,
+            XComModel.task_id.in_(task_ids),
+            XComModel.key.in_((XCOM_RETURN_KEY, MEMORY_XCOM_KEY)),
+        )
+        .order_by(XComModel.task_id, XComModel.map_index)
+    )
+
+
+def _by_task(rows: Sequence[tuple[str, int, Any]]) -> XComValues:
+    values: XComValues = {}
+    for task_id, map_index, value in rows:
+        if map_index < 0:
+            values[task_id] = value
+        else:
+            values.setdefault(task_id, []).append(value)
+    return values
+
+
+def _chunks(task_instance_ids: Collection[str]) -> Iterator[list[UUID]]:
+    ids = iter(task_instance_ids)
+    while chunk := [UUID(text) for text in islice(ids, _CHUNK)]:
+        yield chunk

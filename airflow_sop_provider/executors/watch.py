@@ -1,0 +1,90 @@
+"""What the child does for all attempts together, at intervals.
+
+One query finds attempts that are no longer Airflow's (marked failed, cleared, deleted) so that their
+containers end within two seconds; one statement a heartbeat; one sweep for containers that a crash
+left and that belong to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+
+__all__ = ["Watch"]
+
+log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS = 30.0
+_LIVE = frozenset({TaskInstanceState.QUEUED.value, TaskInstanceState.RUNNING.value, TaskInstanceState.SCHEDULED.value})
+
+
+class Watch:
+    """Runs until cancelled.
+
+    :param carriers: the attempts of this child by task instance id; read only, kept by `Child`.
+    """
+
+    def __init__(self, services: Services, carriers: Mapping[str, AttemptCarrier]) -> None:
+        self._services = services
+        self._carriers = carriers
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Do all three for ever."""
+        settings = self._services.settings
+        await asyncio.gather(
+            self._every(settings.poll_seconds, self._stop_lost_attempts),
+            self._every(settings.heartbeat_seconds, self._send_heartbeats),
+            self._every(_SWEEP_SECONDS, self._sweep),
+        )
+
+    async def _every(self, seconds: float, work: object) -> None:
+        while True:
+            try:
+                await work()  # type: ignore[operator]  # an async method of this class
+            except SQLAlchemyError as error:
+                # The database is away for a while: attempts go on, the next turn may find it again.
+                log.warning("the metadata database did not answer: %s", error)
+            await asyncio.sleep(seconds)
+
+    async def _stop_lost_attempts(self) -> None:
+        running = [key for key, carrier in self._carriers.items() if carrier.running]
+        if not running:
+            return
+        states = await self._services.database.states(running)
+        for key in running:
+            carrier = self._carriers.get(key)
+            state = states.get(key)
+            if carrier is None or not carrier.running or state == TaskInstanceState.RUNNING:
+                continue
+            reason = f"Airflow set the task instance to {state}" if key in states else "the task instance was cleared"
+            task = asyncio.ensure_future(carrier.stop(reason))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    async def _send_heartbeats(self) -> None:
+        running = [key for key, carrier in self._carriers.items() if carrier.running]
+        if running:
+            await self._services.database.heartbeat(running)
+
+    async def _sweep(self) -> None:
+        """Remove containers whose task instance is over or gone, whichever scheduler started them."""
+        runtime = self._services.runtime
+        handles = {handle.labels.get("task_instance", ""): handle for handle in await runtime.find()}
+        strangers = [key for key in handles if key and key not in self._carriers]
+        if not strangers:
+            return
+        states = await self._services.database.states(strangers)
+        for key in strangers:
+            # Looked at again: between the two awaits an attempt may have been handed to this child.
+            if states.get(key) in _LIVE or key in self._carriers:
+                continue
+            log.info("removing %s, left behind: its task instance is %s", handles[key].name, states.get(key) or "gone")
+            await runtime.stop(handles[key], grace=self._services.settings.termination_grace_seconds)
+            await runtime.remove(handles[key])
