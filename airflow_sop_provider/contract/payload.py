@@ -23,7 +23,8 @@ class StepPayload(BaseModel):
     """One task of a DAG, as its runner will need it.
 
     :param kind: ``step``; ``items`` evaluates a ``for_each`` expression to the list of its items;
-        ``rollback`` undoes a step; ``agent_centric`` carries out the whole SOP.
+        ``rollback`` undoes the step ``step["after"]`` and is skipped unless `engine.rollback` says there is
+        something to undo; ``agent_centric`` carries out the whole SOP.
     :param sop: SOP id.
     :param version: SOP version.
     :param digest: SHA-256 (hex) of the SOP document.

@@ -1,8 +1,7 @@
-"""From an assignment to the attempt a runtime starts: program, environment, files, limits.
+"""From an assignment to the attempt a runtime starts: program, files, limits, labels.
 
 Executor and operator build the same `AttemptSpec`, so an attempt looks the same to its runner
-whoever started it. Paths are given relative to the attempt's folder, which is the runner's
-working folder; only the runtime knows where that is.
+whoever started it. Where the files end up is the runtime's affair; it tells the runner.
 """
 
 from __future__ import annotations
@@ -13,14 +12,9 @@ from typing import Protocol
 
 from airflow_sop_provider.contract.assignment import Assignment
 from airflow_sop_provider.contract.attempt import container_name
-from airflow_sop_provider.runtimes.base import AttemptSpec
+from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, AttemptSpec
 
-__all__ = ["ASSIGNMENT_FILE", "EVENTS_FILE", "TERMINATION_FILE", "VERDICT_FILE", "attempt_spec"]
-
-ASSIGNMENT_FILE = "assignment.json"
-VERDICT_FILE = "verdict.json"
-EVENTS_FILE = "events.jsonl"
-TERMINATION_FILE = "termination.json"
+__all__ = ["RUNNER_MODULE", "AttemptSettings", "attempt_spec"]
 
 RUNNER_MODULE = "airflow_sop_provider.runner"
 
@@ -30,41 +24,41 @@ class AttemptSettings(Protocol):
 
     @property
     def fleet_file(self) -> Path:
-        """MCP servers a step may reach."""
+        """MCP servers a step may reach; need not exist."""
 
 
 def attempt_spec(assignment: Assignment, settings: AttemptSettings) -> AttemptSpec:
     """Return the attempt that carries out ``assignment`` with our runner in this Python.
 
-    The environment is the whole of what the runner is told by environment: a runtime starts an
-    attempt with nothing else of ours, so no secret of Airflow's process reaches it.
+    :raises OSError: the fleet file exists and cannot be read.
     """
-    payload, key = assignment.payload, assignment.key
+    payload = assignment.payload
     return AttemptSpec(
-        name=container_name(key),
+        name=container_name(assignment.key),
         argv=(sys.executable, "-m", RUNNER_MODULE),
-        env={
-            "SOP_STEP": ASSIGNMENT_FILE,
-            "SOP_VERDICT": VERDICT_FILE,
-            "SOP_EVENTS": EVENTS_FILE,
-            "SOP_TERMINATION_LOG": TERMINATION_FILE,
-            "SOP_FLEET": str(settings.fleet_file),
-        },
-        files={ASSIGNMENT_FILE: assignment.model_dump_json(exclude_none=True).encode()},
+        files={ASSIGNMENT_FILE: assignment.model_dump_json(exclude_none=True).encode(), **_fleet(settings)},
         memory_bytes=payload.memory_bytes,
         timeout_seconds=payload.timeout_seconds,
         labels=_labels(assignment),
     )
 
 
+def _fleet(settings: AttemptSettings) -> dict[str, bytes]:
+    """Return the fleet file; a step that needs none runs without, one that does says what is missing."""
+    try:
+        return {FLEET_FILE: settings.fleet_file.read_bytes()}
+    except FileNotFoundError:
+        return {}
+
+
 def _labels(assignment: Assignment) -> dict[str, str]:
-    key, payload = assignment.key, assignment.payload
+    key, control = assignment.key, assignment.payload.control
     labels = {
         "sop": key.sop,
         "execution": key.run_id,
         "step": key.step,
-        "attempt": str(key.attempt),
         "map_index": str(key.map_index),
+        "attempt": str(key.attempt),
         "task_instance": key.task_instance_id,
     }
-    return labels | ({"control": payload.control} if payload.control else {})
+    return labels | ({"control": control} if control else {})
