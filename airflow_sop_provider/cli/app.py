@@ -1,0 +1,144 @@
+"""The commands of `sop`: their arguments, help and examples, and nothing else.
+
+Each command imports the module that does its work inside its body. The language costs a
+tenth of a second to import, the progress bar as much again; help and completion need neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from airflow_sop_provider import __version__
+
+__all__ = ["app"]
+
+SHAPES = ("chain", "diamond", "fan-out", "branch", "rollback", "agent-centric")
+MODES = ("auto", "system_design", "agent_centric")
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+_FILE_OR_FOLDER = click.Path(exists=True, readable=True, path_type=Path)
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, prog_name="sop")
+def app() -> None:
+    """Write, check and understand SOPs, the procedures that become Airflow DAGs.
+
+    \b
+    Examples:
+      sop new invoice-review          write a commented SOP to start from
+      sop validate sops               check every SOP below a folder
+      sop explain invoice-review.yaml say in words what it will do
+
+    Exit codes: 0 done, 1 an SOP has errors or the work failed, 2 wrong usage, 130 interrupted.
+    """
+
+
+@app.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=_FILE_OR_FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only: no progress, no summary.")
+def validate(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> int:
+    """Check SOP files, and every SOP file below the folders given.
+
+    All errors of all files are reported, each with line, column, excerpt and what to do.
+    Two SOPs with one id are an error too. Exit code 1 if there is any error.
+
+    \b
+    Examples:
+      sop validate vendor-bank-change.yaml
+      sop validate sops more-sops --quiet
+      sop validate sops --json | jq '.results[] | select(.valid | not) | .file'
+    """
+    from airflow_sop_provider.cli.validate import validate_paths
+
+    return validate_paths(paths, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of an SOP file, for editors that complete and check YAML.
+
+    \b
+    Examples:
+      sop schema > sop.schema.json
+      and as the first line of an SOP:
+      # yaml-language-server: $schema=sop.schema.json
+    """
+    from airflow_sop_provider.cli.schema import print_schema
+
+    print_schema()
+
+
+@app.command()
+@click.argument("file", type=_FILE)
+@click.option(
+    "--format", "form", type=click.Choice(["mermaid", "svg"]), help="Default: by the ending of --output, else mermaid."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; default stdout.")
+def graph(file: Path, form: str | None, output: Path | None) -> None:
+    """Draw the steps of an SOP as Mermaid text or as an SVG picture.
+
+    \b
+    Examples:
+      sop graph sops/software-licence-review.yaml
+      sop graph sops/software-licence-review.yaml -o review.svg
+    """
+    from airflow_sop_provider.cli.graph import draw
+
+    draw(file, form, output)
+
+
+@app.command()
+@click.argument("sop_id", metavar="ID")
+@click.option("-o", "--output", metavar="FILE|-", help="Where to write; `-` is stdout.  [default: ID.yaml]")
+@click.option("--shape", type=click.Choice(SHAPES), default="chain", show_default=True, help="Shape of its steps.")
+def new(sop_id: str, output: str | None, shape: str) -> None:
+    """Write a commented, valid SOP to start from. An existing file is never overwritten.
+
+    \b
+    Examples:
+      sop new invoice-review
+      sop new invoice-review --shape branch --output sops/invoice-review.yaml
+      sop new invoice-review --output - | less
+    """
+    from airflow_sop_provider.cli.new import write_new
+
+    write_new(sop_id, shape, output)
+
+
+@app.command()
+@click.argument("file", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def explain(file: Path, as_json: bool) -> None:
+    """Say what an SOP does: its mode and why, its steps in words, and all it may touch.
+
+    \b
+    Examples:
+      sop explain sops/software-licence-review.yaml
+      sop explain sops/software-licence-review.yaml --json | jq .touches
+    """
+    from airflow_sop_provider.cli.explain import explain_file
+
+    explain_file(file, as_json=as_json)
+
+
+@app.command("set-mode")
+@click.argument("file", type=_FILE)
+@click.argument("mode", type=click.Choice(MODES))
+def set_mode(file: Path, mode: str) -> None:
+    """Change the execution mode in an SOP file, if its steps allow that mode.
+
+    The rest of the file stays as it is, comments included. Runs that have started keep their mode.
+
+    \b
+    Examples:
+      sop set-mode sops/package-brief.yaml agent_centric
+      sop set-mode sops/package-brief.yaml auto
+    """
+    from airflow_sop_provider.cli.set_mode import change_mode
+
+    change_mode(file, mode)

@@ -1,0 +1,16 @@
+"""`sop schema`: the JSON Schema of an SOP file, generated from the models that validate it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from airflow_sop_provider.sop import Sop
+
+__all__ = ["print_schema"]
+
+
+def print_schema() -> None:
+    """Print the JSON Schema (draft 2020-12) of an SOP file."""
+    click.echo(json.dumps(Sop.model_json_schema(), indent=2, ensure_ascii=False))
