@@ -14,9 +14,7 @@ from tools.dev.environment import ROOT
 
 __all__ = ["HEADER", "compile_constraints"]
 
-HEADER = (
-    "# Every distribution of the full environment, pinned. Made by 'make constraints' from pyproject.toml; do not edit.\n"
-)
+HEADER = "# Every distribution of the full environment, pinned. Made from pyproject.toml by 'make constraints'.\n"
 
 
 def compile_constraints(target: Path, *arguments: str) -> None:

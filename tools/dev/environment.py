@@ -109,7 +109,7 @@ def _call(command: list[str], log: Path) -> None:
         with log.open("a") as output:
             output.write(f"$ {' '.join(command)}\n")
             output.flush()
-            done = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)  # noqa: S603 - fixed commands
+            done = subprocess.run(command, env=environment, stdout=output, stderr=output, check=False)
     except OSError as error:
         raise EnvironmentProblem(f"{command[0]} cannot be started ({error.strerror}): is it installed?") from error
     if done.returncode:

@@ -16,7 +16,9 @@ _TAIL_BYTES = 64 * 1024
 _LINE_LIMIT = 300
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRACE = re.compile(r"^\s*(File \"|Traceback |at |\^|~|[╭│╰╷┌└])")
-_ERROR = re.compile(r"(\b\w*(Error|Exception)\b\s*:|\b(error|critical|fatal|failed|address already in use)\b)", re.IGNORECASE)
+_ERROR = re.compile(
+    r"(\b\w*(Error|Exception)\b\s*:|\b(error|critical|fatal|failed|address already in use)\b)", re.IGNORECASE
+)
 _PYTHON_ERROR = re.compile(r"^[\w.]+(Error|Exception|Exit)\b(:|$)")
 
 

@@ -14,10 +14,12 @@ from urllib.parse import quote
 
 import httpx
 
-__all__ = ["AirflowApi", "ApiError", "Health", "StepState"]
+__all__ = ["AirflowApi", "ApiError", "DagState", "Health", "StepState"]
 
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _PAGE = 100
+
+_Query = dict[str, str | int]
 
 
 class ApiError(Exception):
@@ -34,6 +36,14 @@ class Health:
         """Return whether a component is healthy and has given a sign of life after ``moment``."""
         status, beat = self.components.get(name, (None, None))
         return status == "healthy" and (beat is None or beat >= moment)
+
+
+@dataclass(frozen=True)
+class DagState:
+    """When the dag-processor last read an SOP, and whether its runs wait."""
+
+    read_at: datetime | None
+    paused: bool
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,13 @@ class AirflowApi:
             return None
         return Health({name: _health_of(name, part) for name, part in body.items() if isinstance(part, dict)})
 
-    def dag(self, sop: str) -> dict[str, Any] | None:
-        """Return the DAG of an SOP, None as long as there is none."""
+    def dag(self, sop: str) -> DagState | None:
+        """Return what is known of an SOP's DAG, None as long as there is none."""
         answer = self._send("GET", f"/api/v2/dags/{quote(sop)}", allow=(404,))
-        return None if answer.status_code == 404 else _object(answer)
+        if answer.status_code == 404:
+            return None
+        body = _object(answer)
+        return DagState(read_at=_moment(body["last_parsed_time"]), paused=bool(body["is_paused"]))
 
     def unpause(self, sop: str) -> None:
         """Let the DAG's runs start."""
@@ -107,15 +120,15 @@ class AirflowApi:
         """Return every task instance of an execution."""
         return [_step_of(item) for item in self._list(f"{_run_path(sop, run)}/taskInstances", "task_instances")]
 
-    def end_steps(self, sop: str) -> list[str]:
-        """Return the steps nothing depends on, in the DAG's order: what they yield is the result."""
+    def dependents(self, sop: str) -> dict[str, list[str]]:
+        """Return, for each step of an SOP, the steps that need it."""
         tasks = _object(self._send("GET", f"/api/v2/dags/{quote(sop)}/tasks"))["tasks"]
-        return [task["task_id"] for task in tasks if not task["downstream_task_ids"]]
+        return {task["task_id"]: list(task["downstream_task_ids"] or ()) for task in tasks}
 
-    def outputs(self, sop: str, run: str, step: str, map_index: int = -1) -> Any:
+    def outputs(self, sop: str, run: str, step: str, map_index: int = -1) -> object:
         """Return what a step yielded, None when it yielded nothing."""
         path = f"{_run_path(sop, run)}/taskInstances/{quote(step)}/xcomEntries/return_value"
-        query = {"map_index": map_index, "deserialize": "false", "stringify": "false"}
+        query: _Query = {"map_index": map_index, "deserialize": "false", "stringify": "false"}
         answer = self._send("GET", path, params=query, allow=(404,))
         return None if answer.status_code == 404 else _object(answer)["value"]
 
@@ -136,21 +149,23 @@ class AirflowApi:
             if not body[key] or len(found) >= body["total_entries"]:
                 return found
 
-    def _send(self, method: str, path: str, *, allow: tuple[int, ...] = (), **arguments: Any) -> httpx.Response:
-        answer = self._attempt(method, path, **arguments)
+    def _send(
+        self, method: str, path: str, *, allow: tuple[int, ...] = (), json: object = None, params: _Query | None = None
+    ) -> httpx.Response:
+        answer = self._attempt(method, path, json=json, params=params)
         if answer.status_code == 401:
             self._login()
-            answer = self._attempt(method, path, **arguments)
+            answer = self._attempt(method, path, json=json, params=params)
         if not answer.is_success and answer.status_code not in allow:
             raise ApiError(f"{method} {path} answered {answer.status_code}: {_detail(answer)}")
         return answer
 
-    def _attempt(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _attempt(self, method: str, path: str, *, json: object = None, params: _Query | None = None) -> httpx.Response:
         """Send a call; reads are repeated for a while, because a busy SQLite sometimes says 5xx."""
         tries = 5 if method == "GET" else 1
         for remaining in reversed(range(tries)):
             try:
-                answer = self._client.request(method, path, **arguments)
+                answer = self._client.request(method, path, json=json, params=params)
             except httpx.TransportError as error:
                 if not remaining:
                     raise ApiError(f"{method} {path} was not answered: {error or type(error).__name__}") from error
