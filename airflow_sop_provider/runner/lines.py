@@ -1,0 +1,112 @@
+"""JSON lines: the runner's log on standard output and its event file.
+
+Each line is one ``write`` to a file opened for appending, so lines of threads never mix and no
+lock is needed, which also makes them safe in a signal handler. A full disk or a closed pipe must
+not fail a step that otherwise works: what cannot be written is dropped, and a line cut by a full
+disk is ended before the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EventLog", "Log", "Redactor", "utc_now"]
+
+_SHORTEST_SECRET = 4
+"""Values shorter than this are not blotted out: they would hit ordinary text."""
+
+
+def utc_now() -> str:
+    """Return the time in ISO 8601, UTC, microseconds."""
+    return datetime.now(UTC).isoformat()
+
+
+class Redactor:
+    """Blots out values that came from the runner's environment (credentials of the fleet)."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+
+    def add(self, *values: str) -> None:
+        """Never let ``values`` appear in a log line, an event or an error message again."""
+        self._secrets += [value for value in values if len(value) >= _SHORTEST_SECRET]
+
+    def clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Return a JSON value without secrets in any of its texts."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, "***")
+            return value
+        if isinstance(value, dict):
+            return {key: self.clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.clean(item) for item in value]
+        return value
+
+
+class _Lines:
+    def __init__(self, descriptor: int | None, redactor: Redactor) -> None:
+        self._descriptor = descriptor
+        self._redactor = redactor
+        self._cut = False
+
+    def write(self, record: dict[str, Any]) -> bool:
+        """Write one line; False if it was dropped or cut."""
+        if self._descriptor is None:
+            return False
+        line = json.dumps(self._redactor.clean(record), default=str).encode() + b"\n"
+        data = b"\n" + line if self._cut else line
+        try:
+            written = os.write(self._descriptor, data)
+        except OSError:
+            return False
+        self._cut = 0 < written < len(data)
+        return written == len(data)
+
+
+class Log(_Lines):
+    """The log on standard output, in the form Airflow's UI shows."""
+
+    def __init__(self, redactor: Redactor, descriptor: int = 1) -> None:
+        super().__init__(descriptor, redactor)
+
+    def info(self, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Write a line of level info."""
+        self.line("info", text, **fields)
+
+    def line(self, level: str, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Write a line: ``timestamp``, ``level``, ``event`` and ``fields``."""
+        self.write({"timestamp": utc_now(), "level": level, "event": text, **fields})
+
+
+class EventLog(_Lines):
+    """The attempt's events, for the audit log; every event carries the attempt's identity.
+
+    :param path: file to append to, None to drop events.
+    :param identity: ``execution``, ``step``, ``map_index``, ``attempt``.
+    """
+
+    def __init__(self, path: Path | None, redactor: Redactor, identity: dict[str, Any]) -> None:
+        super().__init__(_open(path), redactor)
+        self._identity = identity
+        self.dropped = 0
+
+    def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Append one event with the time it happened."""
+        if not self.write({"time": utc_now(), "event": event, **self._identity, **fields}):
+            self.dropped += 1
+
+
+def _open(path: Path | None) -> int | None:
+    if path is None:
+        return None
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None

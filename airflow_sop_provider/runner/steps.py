@@ -1,0 +1,96 @@
+"""From a task's kind to the code that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow_sop_provider.runner.failures import StepFailureError, StepSkippedError, bad_configuration
+from airflow_sop_provider.runner.outputs import check_outputs
+from airflow_sop_provider.runner.step_context import StepContext
+from airflow_sop_provider.runner.values import check_size, to_items
+
+__all__ = ["execute"]
+
+
+def execute(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    """Carry out the assignment's task and return its checked outputs.
+
+    :raises StepSkippedError: if ``when`` is false.
+    :raises StepFailureError: if it failed in a way that is understood.
+    """
+    kind = context.assignment.payload.kind
+    if kind == "items":
+        outputs: Any = _items(context)
+    elif kind == "agent_centric":
+        raise _agent("an SOP in agent-centric mode")
+    else:
+        outputs = _step(context)
+        check_outputs(outputs, context.step.get("outputs"))
+    check_size(outputs)
+    return outputs
+
+
+def _items(context: StepContext) -> list[Any]:
+    context.action("for_each", "Listing the items of `for_each`")
+    return to_items(context.evaluate(context.step["for_each"], "for_each"))
+
+
+def _step(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    when = context.step.get("when")
+    if when is not None and not context.evaluate(when, "when"):
+        raise StepSkippedError(f"`when` is false: {when}")
+    for kind, run in _KINDS.items():
+        if context.step.get(kind) is not None:
+            return run(context)
+    raise bad_configuration("no-kind", "The step has none of the kinds this runner knows. Update the runner.")
+
+
+def _tool(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    from airflow_sop_provider.runner.tool import run_tool
+
+    return run_tool(context)
+
+
+def _compute(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    from airflow_sop_provider.runner.compute import run_compute
+
+    return run_compute(context)
+
+
+def _decision(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    from airflow_sop_provider.runner.decision import run_decision
+
+    return run_decision(context)
+
+
+def _command(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    from airflow_sop_provider.runner.command import run_command
+
+    return run_command(context)
+
+
+def _agent_step(_context: StepContext) -> Any:  # noqa: ANN401 - never returns
+    raise _agent("an `agent` step")
+
+
+def _approval(_context: StepContext) -> Any:  # noqa: ANN401 - never returns
+    raise bad_configuration(
+        "approval-unavailable", "Approvals are not carried out by this runner. Update the runner or remove the step."
+    )
+
+
+def _agent(what: str) -> StepFailureError:
+    from airflow_sop_provider.runner.decision import agent_unavailable
+
+    return agent_unavailable(what)
+
+
+_KINDS: dict[str, Callable[[StepContext], Any]] = {
+    "tool": _tool,
+    "compute": _compute,
+    "decision": _decision,
+    "command": _command,
+    "agent": _agent_step,
+    "approval": _approval,
+}

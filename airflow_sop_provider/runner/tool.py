@@ -1,0 +1,101 @@
+"""The kind ``tool``: one call to a server of the fleet.
+
+What costs little and can refuse comes first: whether the SOP allows the tool, then the
+arguments. The MCP client, which takes a second or more to import, is loaded last.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, not_allowed
+from airflow_sop_provider.runner.step_context import StepContext
+from airflow_sop_provider.runner.values import check_size, digest, to_json
+
+if TYPE_CHECKING:
+    from airflow_sop_provider.fleet.registry import HttpServer, StdioServer
+
+__all__ = ["DEFAULT_TIMEOUT", "run_tool"]
+
+DEFAULT_TIMEOUT = 300.0
+"""Seconds for a call when neither the server nor the step sets a limit."""
+
+
+def run_tool(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+    """Call the step's tool and return its result.
+
+    :raises StepFailureError: exit 77 if the SOP does not allow the tool; 78 if the fleet has no such
+        server or the server no such tool; 65 for arguments or results that do not fit; 75 if the server
+        could not answer; 69 if the tool itself failed.
+    """
+    server_name, tool = _allowed(context)
+    arguments = to_json(context.render(context.step.get("arguments") or {}, "arguments"), "arguments")
+    context.action("tool", f"Calling {server_name}.{tool}", server=server_name, tool=tool)
+    server = _server(context.fleet, server_name)
+    started = time.monotonic()
+    error: StepFailureError | None = None
+    result: Any = None
+    try:
+        result = _call(context, server_name, server, tool, arguments)
+    except StepFailureError as failure:
+        error = failure
+        raise
+    finally:
+        _record_access(context, server_name, tool, arguments, time.monotonic() - started, result, error)
+    return result
+
+
+def _allowed(context: StepContext) -> tuple[str, str]:
+    data_source, _, tool = str(context.step["tool"]).partition(".")
+    source = context.assignment.payload.data_sources.get(data_source)
+    if source is None or tool not in source.get("tools", ()):
+        raise not_allowed(
+            "tool-not-allowed",
+            f"The SOP does not allow `{data_source}.{tool}`. Add the tool to its `data_sources` if it should.",
+        )
+    return source["server"], tool
+
+
+def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
+    from airflow_sop_provider.fleet.registry import FleetError, load_fleet
+
+    if path is None:
+        raise bad_configuration(
+            "no-fleet", "SOP_FLEET is not set: it names the fleet.yaml that tools are looked up in."
+        )
+    try:
+        return load_fleet(path).server(name)
+    except FleetError as error:
+        raise bad_configuration("fleet", str(error)) from error
+
+
+def _call(
+    context: StepContext, server_name: str, server: StdioServer | HttpServer, tool: str, arguments: dict[str, Any]
+) -> Any:  # noqa: ANN401 - any JSON value
+    from airflow_sop_provider.runner.mcp_call import call_tool
+
+    limits = (server.timeout, context.assignment.payload.timeout_seconds)
+    timeout = min((limit for limit in limits if limit), default=DEFAULT_TIMEOUT)
+    return call_tool(context, server_name, server, tool, arguments, timeout)
+
+
+def _record_access(
+    context: StepContext,
+    server: str,
+    tool: str,
+    arguments: dict[str, Any],
+    seconds: float,
+    result: Any,  # noqa: ANN401 - any JSON value
+    error: StepFailureError | None,
+) -> None:
+    """Log the access whether or not it succeeded: digests prove what was asked and answered, and leak neither."""
+    fields: dict[str, Any] = {"server": server, "tool": tool, "arguments_digest": digest(arguments)}
+    fields["duration_seconds"] = round(seconds, 3)
+    if error is None:
+        fields |= {"ok": True, "result_digest": digest(result), "bytes": check_size(result, limit=2**63)}
+    else:
+        fields |= {"ok": False, "code": error.code}
+    context.events.emit("data.access", **fields)
+    context.log.info(f"{server}.{tool} {'answered' if error is None else 'failed'}", **fields)
