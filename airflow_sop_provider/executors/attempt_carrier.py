@@ -19,9 +19,10 @@ from airflow_sop_provider.airflow_settings import SopSettings
 from airflow_sop_provider.contract import StepPayload
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
-from airflow_sop_provider.engine.failures import Failure, classify, classify_start_error, permanent
+from airflow_sop_provider.engine.failures import Failure, classify
+from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log
-from airflow_sop_provider.executors.attempt_report import Reporter
+from airflow_sop_provider.executors.attempt_report import Reporter, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
 from airflow_sop_provider.executors.log_pump import PATIENCE_SECONDS, pump
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
@@ -56,7 +57,10 @@ class AttemptCarrier:
         self._stopped: str | None = None
         self._log: AttemptLog | None = None
         self.running = False
-        """Whether Airflow has it as running under our identity: then it needs heartbeats, and a change of state in Airflow means stop."""
+        """Whether Airflow has it as running under our identity.
+
+        Then it needs heartbeats, and a change of its state in Airflow means that it is to be stopped.
+        """
 
     async def carry(self) -> FinishedMessage:
         """Return once nothing of the attempt is left and Airflow knows what it came to."""
@@ -95,16 +99,23 @@ class AttemptCarrier:
         if isinstance(spec, Failure):
             await reporter.failed(spec, payload, context)
             return
+        if payload.kind == "rollback" and (reason := await self._nothing_to_undo(payload)):
+            await reporter.skipped(reason)
+            return
         try:
             handle = await self._start(spec, log_file)
         except RuntimeFailedError as error:
-            await reporter.failed(classify_start_error(error), payload, context)
+            failure = classify(error)
+            assert failure is not None
+            await reporter.failed(failure, payload, context)
             return
         outcome = await self._follow(handle, log_file)
         if self._stopped is None:
             await reporter.ended(outcome, payload, context, spec.memory_bytes)
         else:
-            log_file.say("warning", f"Stopped: {self._stopped}. Nothing of the step runs any more.", container=handle.name)
+            log_file.say(
+                "warning", f"Stopped: {self._stopped}. Nothing of the step runs any more.", container=handle.name
+            )
         await self._services.runtime.remove(handle)
 
     async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:
@@ -126,12 +137,23 @@ class AttemptCarrier:
             return permanent("inputs", str(error))
         return attempt_spec(assignment, self._services.settings)
 
+    async def _nothing_to_undo(self, payload: StepPayload) -> str | None:
+        key = self._message.key
+        states = await self._services.database.run_states(key.sop, key.run_id)
+        return reason_to_skip(
+            payload,
+            undone_succeeded=(undone_step(payload), "success") in states,
+            execution_failed=any(state in FAILED_STATES for _, state in states),
+        )
+
     async def _start(self, spec: AttemptSpec, log_file: AttemptLog) -> Handle:
         runtime = self._services.runtime
         handle = self._handle = await runtime.start(spec)
         if log_file.offset == 0:
             verb = "Adopted" if handle.adopted else "Started"
-            log_file.say("info", f"{verb} {handle.name} on the {runtime.name} runtime", attempt=self._message.key.attempt)
+            log_file.say(
+                "info", f"{verb} {handle.name} on the {runtime.name} runtime", attempt=self._message.key.attempt
+            )
         if self._stopped is not None:  # stop() came while the container was being started
             await self._end_container(handle)
         return handle
@@ -179,7 +201,9 @@ def _payload_of(message: AttemptMessage) -> StepPayload | Failure:
     try:
         return StepPayload.model_validate(message.payload)
     except ValidationError as error:
-        return permanent("payload", f"The step's payload was written by another version of airflow-sop-provider: {error}")
+        return permanent(
+            "payload", f"The step's payload was written by another version of airflow-sop-provider: {error}"
+        )
 
 
 def _execution_of(message: AttemptMessage, run: dict[str, Any]) -> dict[str, Any]:

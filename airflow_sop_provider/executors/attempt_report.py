@@ -12,15 +12,15 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sop_provider.contract import AttemptKey, StepPayload, Verdict
-from airflow_sop_provider.engine.failures import Failure, classify, permanent
+from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload, Verdict
+from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
 from airflow_sop_provider.executors.attempt_log import AttemptLog
 from airflow_sop_provider.executors.execution_api import ExecutionApi, UnexpectedAnswer
 from airflow_sop_provider.executors.metadata_db import MEMORY_XCOM_KEY, MetadataDb
 from airflow_sop_provider.runtimes.base import Outcome
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "permanent"]
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,7 @@ class Reporter:
         if failure is not None:
             await self.failed(failure, payload, context, memory_bytes)
         elif verdict is not None and verdict.status == "skipped":
-            self._log.say("info", f"Skipped: {verdict.reason or 'its condition is false'}")
-            await self._api.skip(self._key.task_instance_id)
-            await self._nudge()
+            await self.skipped(verdict.reason or "its condition is false")
         else:
             await self._succeeded(verdict, payload, context)
 
@@ -63,7 +61,8 @@ class Reporter:
             if outputs is not None:
                 await self._set_xcom("return_value", outputs, mapped_length=length)
         except UnexpectedAnswer as refused:
-            await self.failed(permanent("outputs-refused", f"Airflow did not take the outputs: {refused}"), payload, context)
+            failure = permanent("outputs-refused", f"Airflow did not take the outputs: {refused}")
+            await self.failed(failure, payload, context)
             return
         usage = verdict.usage.model_dump(exclude_none=True) if verdict is not None else {}
         self._log.say("info", "Succeeded", usage=usage)
@@ -78,16 +77,91 @@ class Reporter:
         memory_bytes: int | None = None,
     ) -> None:
         """Report a failure: the next try with its exact delay and reason, or the end."""
-        max_retries = payload.max_retries if payload is not None else 0
-        retry = _number_of_retry(self._key.attempt, context["max_tries"], max_retries)
-        policy = RetryPolicy(max_retries=max_retries)
-        decision = policy.decide(failure, retry, memory_bytes, payload.max_memory_bytes if payload else None)
-        self._log.say("error", f"{failure.type.value}: {failure.message}", code=failure.code, **_evidence(failure))
-        if failure.crashed:
+        self._log.say("error", f"{failure.type}: {failure.message}", code=failure.code, **_evidence(failure))
+        if failure.type is ErrorType.CRASH:
             self._log.say("error", "Last lines before the crash", lines=self._log.tail(_CRASH_LINES))
-        if decision.retries:
-            await self._retry(decision)
-        else:
-            self._log.say("error", f"Failed for good: {decision.reason}")
+        decision = self._decide(failure, payload, context["max_tries"], memory_bytes)
+        if decision.action == "fail":
+            self._log.say("error", f"Failed for good. {decision.reason}")
             await self._api.fail(self._key.task_instance_id)
             await self._nudge()
+        else:
+            await self._retry(decision, failure)
+
+    def _decide(
+        self, failure: Failure, payload: StepPayload | None, max_tries: int, memory_bytes: int | None
+    ) -> Decision:
+        max_retries = payload.max_retries if payload is not None else 0
+        # An attempt that never started is requeued without using a try only where a runtime can say so
+        # (Kubernetes); in Airflow each go is a try, so here it counts like a transient failure.
+        error_type = ErrorType.TRANSIENT if failure.type is ErrorType.REQUEUE else failure.type
+        return RetryPolicy().decide(
+            error_type,
+            _number_of_try(self._key.attempt, max_tries, max_retries),
+            max_retries,
+            memory_bytes=memory_bytes if failure.scarce == "memory" else None,
+            max_memory_bytes=payload.max_memory_bytes if payload is not None else None,
+        )
+
+    async def skipped(self, reason: str) -> None:
+        """Report a step that is not to run."""
+        self._log.say("info", f"Skipped: {reason}")
+        await self._api.skip(self._key.task_instance_id)
+        await self._nudge()
+
+    async def _retry(self, decision: Decision, failure: Failure) -> None:
+        if decision.memory_bytes is not None:
+            await self._set_xcom(MEMORY_XCOM_KEY, decision.memory_bytes)
+        self._log.say("warning", f"Next try in {decision.delay_seconds:g} s: {decision.reason}")
+        await self._api.retry(
+            self._key.task_instance_id,
+            delay_seconds=decision.delay_seconds,
+            reason=f"{decision.reason} ({failure.code}: {failure.message})",
+        )
+        # The scheduler queues the next try when it examines the run after the delay, so it is nudged then.
+        asyncio.get_running_loop().call_later(decision.delay_seconds, self._nudge_later)
+
+    def _nudge_later(self) -> None:
+        task = asyncio.ensure_future(self._nudge())
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+    async def _nudge(self) -> None:
+        try:
+            await self._database.nudge([(self._key.sop, self._key.run_id)])
+        except SQLAlchemyError as error:
+            # Without it the scheduler finds out by itself, only later.
+            log.warning("could not nudge the scheduler: %s", error)
+
+    async def _set_xcom(self, key: str, value: Any, mapped_length: int | None = None) -> None:
+        await self._api.set_xcom(
+            self._key.task_instance_id,
+            dag_id=self._key.sop,
+            run_id=self._key.run_id,
+            task_id=self._key.step,
+            map_index=self._key.map_index,
+            key=key,
+            value=value,
+            mapped_length=mapped_length,
+        )
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def permanent(code: str, message: str) -> Failure:
+    """Return a failure that trying again cannot mend."""
+    return Failure(type=ErrorType.PERMANENT, code=code, message=message)
+
+
+def _number_of_try(attempt: int, max_tries: int, max_retries: int) -> int:
+    """Return the number of the try since the task was last cleared, from 1.
+
+    Clearing a task keeps counting its tries and moves Airflow's ``max_tries`` along, so the retries
+    that are left are the distance to ``max_tries``.
+    """
+    return max(1, attempt - (max_tries - max_retries))
+
+
+def _evidence(failure: Failure) -> dict[str, Any]:
+    return {"evidence": dict(failure.evidence)} if failure.evidence else {}

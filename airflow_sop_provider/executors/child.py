@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,7 +30,7 @@ from airflow_sop_provider.executors.messages import (
 )
 from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.executors.watch import Watch
-from airflow_sop_provider.runtimes import open_runtime
+from airflow_sop_provider.runtimes import RuntimeSettings, open_runtime
 
 __all__ = ["Child", "main"]
 
@@ -98,8 +99,8 @@ class Child:
     def _say(self, message: FinishedMessage | ReadyMessage) -> None:
         self._writer.write(message.model_dump_json().encode() + b"\n")
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]  # any coroutine
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -121,13 +122,12 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
     api = ExecutionApi(
         get_execution_api_server_url(conf),
         _token_maker(),
-        concurrency=settings.api_concurrency,
     )
     database = MetadataDb()
     services = Services(
         api=api,
         database=database,
-        runtime=open_runtime(settings.runtime, settings),
+        runtime=open_runtime(settings.runtime, RuntimeSettings(work_folder=settings.work_folder)),
         settings=settings,
     )
     try:
@@ -158,7 +158,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from airflow import settings as airflow_settings
 
-    airflow_settings.initialize()
+    airflow_settings.initialize()  # type: ignore[no-untyped-call]  # Airflow's own
     with contextlib.suppress(ImportError):
         from setproctitle import setproctitle
 

@@ -165,7 +165,9 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     if answer.status_code in (404, 409, 410):
         raise Superseded(_previous_state(answer))
-    raise UnexpectedAnswer(f"{answer.request.method} {answer.request.url.path}: HTTP {answer.status_code} {answer.text[:500]}")
+    raise UnexpectedAnswer(
+        f"{answer.request.method} {answer.request.url.path}: HTTP {answer.status_code} {answer.text[:500]}"
+    )
 
 
 def _previous_state(answer: httpx.Response) -> str | None:

@@ -79,9 +79,7 @@ class ReadyMessage(_Message):
     pid: int
 
 
-ChildMessage = Annotated[
-    AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage, Field(discriminator="type")
-]
+ChildMessage = Annotated[AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage] = TypeAdapter(ChildMessage)
 
 

@@ -19,7 +19,7 @@ from uuid import UUID
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
-from airflow.utils import timezone
+from airflow.sdk import timezone
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select, tuple_, update
@@ -93,6 +93,17 @@ class MetadataDb:
                 query = select(TaskInstance.id, TaskInstance.state).where(TaskInstance.id.in_(chunk))
                 found.update((str(key), state) for key, state in session.execute(query))
             return found
+
+        return await self._run(work)
+
+    async def run_states(self, dag_id: str, run_id: str) -> set[tuple[str, str | None]]:
+        """Return (task id, state) of the task instances of one run, each pair once."""
+
+        def work(session: Session) -> set[tuple[str, str | None]]:
+            query = select(TaskInstance.task_id, TaskInstance.state).where(
+                TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id
+            )
+            return {(task_id, state) for task_id, state in session.execute(query)}
 
         return await self._run(work)
 

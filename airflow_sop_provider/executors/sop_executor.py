@@ -149,7 +149,8 @@ class SopExecutor(BaseExecutor):
 def _own_identity() -> Identity:
     from airflow.sdk.api.client import get_hostname, getuser
 
-    return Identity(hostname=get_hostname(), unixname=getuser(), pid=os.getpid())
+    hostname: str = get_hostname()  # type: ignore[no-untyped-call]  # Airflow's own
+    return Identity(hostname=hostname, unixname=getuser(), pid=os.getpid())
 
 
 def _payload_of(executor_config: Any) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,10 +44,10 @@ class Watch:
             self._every(_SWEEP_SECONDS, self._sweep),
         )
 
-    async def _every(self, seconds: float, work: object) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await work()  # type: ignore[operator]  # an async method of this class
+                await work()
             except SQLAlchemyError as error:
                 # The database is away for a while: attempts go on, the next turn may find it again.
                 log.warning("the metadata database did not answer: %s", error)

@@ -1,0 +1,217 @@
+"""A real Airflow for tests: every component a process of its own, as in production.
+
+Built on what `make run` starts (`tools.dev`), so the tests exercise the same configuration. Components
+can be killed and started again one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from tools.dev.instance import ADMIN, Instance, component_environment
+from tools.dev.processes import Component, end_components, start_component
+from tools.dev.rest import AirflowApi, StepState
+
+T = TypeVar("T")
+
+SOPS = Path(__file__).parent / "sops"
+_COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler",),
+    "dag-processor": ("dag-processor",),
+}
+FINAL = {"success", "failed"}
+
+
+class AirflowSystem:
+    """One Airflow in a folder of its own.
+
+    :param database: SQLAlchemy URL; empty for SQLite.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        sops: Path = SOPS,
+        database: str = "",
+        overrides: Mapping[str, Mapping[str, str]] | None = None,
+        schedulers: int = 1,
+    ) -> None:
+        options = {"sop": {"paused_upon_creation": "False", "refresh_seconds": "2"}, **(overrides or {})}
+        self.instance = Instance(home=home, sops=sops, port=_free_port(), database=database, overrides=options)
+        self.home = home
+        self.components: dict[str, Component] = {}
+        self._schedulers = schedulers
+        self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.instance.prepare()
+        self.instance.migrate()
+        self.start_component("api-server")
+        self.start_component("dag-processor")
+        for number in range(self._schedulers):
+            self.start_component("scheduler", number)
+        self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=240)
+
+    def _healthy(self) -> bool:
+        health = self.api.health()
+        return health is not None and all(
+            health.components.get(name, (None, None))[0] == "healthy" for name in ("scheduler", "dag_processor")
+        )
+
+    def start_component(self, kind: str, number: int = 0) -> Component:
+        name = f"{kind}-{number}" if number else kind
+        environment = component_environment(self.home)
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
+        if number:  # the second scheduler of a host serves no logs: the first one does
+            environment["AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"] = str(_free_port())
+        for key, value in os.environ.items():
+            if key.startswith("COVERAGE_"):
+                environment[key] = value
+        command = [sys.executable, "-m", "airflow", *_COMPONENTS[kind]]
+        component = start_component(name, command, environment=environment, log=self.instance.logs / f"{name}.log")
+        self.components[name] = component
+        return component
+
+    def stop(self) -> None:
+        end_components(self.components.values(), grace=30)
+        for pid in self.attempt_processes():
+            _kill(pid, signal.SIGKILL)
+        self.api.close()
+
+    def kill(self, name: str) -> None:
+        """kill -9 of a component's main process and nothing else."""
+        component = self.components.pop(name)
+        os.kill(component.process.pid, signal.SIGKILL)
+        component.process.wait()
+
+    def executor_children(self) -> list[int]:
+        """Process ids of the executors' children of this Airflow."""
+        return [pid for pid in _pids_with(self.home) if b"airflow_sop_provider.executors.child" in _cmdline(pid)]
+
+    def attempt_processes(self) -> list[int]:
+        """Process ids of everything that belongs to an attempt of a step of this Airflow."""
+        marker = str(self.home / "sop" / "attempts").encode()
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    if marker in Path(f"/proc/{entry}/environ").read_bytes():
+                        found.append(int(entry))
+                except OSError:
+                    continue
+        return found
+
+    # -- use -------------------------------------------------------------------------------------
+
+    def wait_for_dag(self, sop: str) -> None:
+        self.wait_for(lambda: self.api.dag(sop) is not None, f"DAG {sop}", seconds=120)
+
+    def trigger(self, sop: str, **conf: Any) -> str:
+        self.wait_for_dag(sop)
+        return self.api.trigger(sop, conf)
+
+    def run(self, sop: str, *, seconds: float = 180, **conf: Any) -> tuple[str, str]:
+        """Trigger and wait; return the run id and its state."""
+        run = self.trigger(sop, **conf)
+        return run, self.wait_for_run(sop, run, seconds=seconds)
+
+    def wait_for_run(self, sop: str, run: str, *, seconds: float = 180) -> str:
+        return self.wait_for(lambda: self._final(sop, run), f"{sop} {run} to end", seconds=seconds)
+
+    def _final(self, sop: str, run: str) -> str | None:
+        state = self.api.run_state(sop, run)
+        return state if state in FINAL else None
+
+    def step(self, sop: str, run: str, step: str, map_index: int = -1) -> StepState:
+        return next(s for s in self.api.steps(sop, run) if s.step == step and s.map_index == map_index)
+
+    def step_states(self, sop: str, run: str) -> dict[str, str]:
+        return {step.label: step.state for step in self.api.steps(sop, run)}
+
+    def wait_for_step(self, sop: str, run: str, step: str, state: str, *, seconds: float = 120) -> StepState:
+        def look() -> StepState | None:
+            found = [s for s in self.api.steps(sop, run) if s.step == step and s.state == state]
+            return found[0] if found else None
+
+        return self.wait_for(look, f"{sop}.{step} to be {state}", seconds=seconds)
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """A call of the REST API for which `AirflowApi` has no method."""
+        return self.api._send(method, path, allow=(400, 404, 409, 422), **arguments)
+
+    def log_lines(self, sop: str, run: str, step: str, map_index: int = -1) -> list[str]:
+        return self.api.log(sop, run, self.step(sop, run, step, map_index))
+
+    def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float) -> T:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            self._raise_if_dead()
+            try:
+                if found := look():
+                    return found
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"waited {seconds} s for {what}\n{self._tails()}")
+
+    def _raise_if_dead(self) -> None:
+        for name, component in self.components.items():
+            if component.ended:
+                raise AssertionError(f"{name} ended with {component.process.returncode}\n{self._tails()}")
+
+    def _tails(self) -> str:
+        logs = sorted(self.instance.logs.glob("*.log"))
+        return "\n".join(
+            f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-25:]) for log in logs
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _pids_with(home: Path) -> list[int]:
+    marker = f"AIRFLOW_HOME={home}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if marker in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
