@@ -11,7 +11,7 @@ from airflow_sop_provider.runner.failures import bad_configuration
 
 __all__ = ["INHERITED", "guarded", "inherited_environment"]
 
-INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
+INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "SOP_ATTEMPT", "TERM", "TMPDIR", "TZ", "USER")
 """Variables a started program gets; nothing else of ours, which may hold the fleet's credentials."""
 
 _GUARD = str(Path(__file__).with_name("guard.py"))
