@@ -21,7 +21,7 @@ from airflow_sop_provider.engine.assignments import InputsError, build_assignmen
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
-from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log
+from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
 from airflow_sop_provider.executors.attempt_report import Reporter, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
 from airflow_sop_provider.executors.log_pump import PATIENCE_SECONDS, pump
@@ -116,6 +116,7 @@ class AttemptCarrier:
             log_file.say(
                 "warning", f"Stopped: {self._stopped}. Nothing of the step runs any more.", container=handle.name
             )
+        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
         await self._services.runtime.remove(handle)
 
     async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:

@@ -10,6 +10,7 @@ A full disk must not end a step: a line that cannot be written is tried again un
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["AttemptLog", "open_attempt_log"]
+__all__ = ["AttemptLog", "open_attempt_log", "upload_attempt_log"]
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +106,21 @@ def open_attempt_log(relative_path: str) -> AttemptLog:
     return AttemptLog(Path(init_log_file(relative_path)))
 
 
-def upload(path: str, log_file: AttemptLog, ti: Any = None) -> None:
-    """Copy the finished log to the remote storage Airflow is configured for, if any."""
-    from airflow.sdk.log import load_remote_log_handler
+def upload_attempt_log(relative_path: str) -> None:
+    """Copy a finished log to the remote storage Airflow is configured for, if any.
 
-    handler = load_remote_log_handler()
-    if handler is not None:
-        handler.upload(path, ti)
+    What goes wrong there is a warning, as it is for Airflow's own tasks: the local file stays.
+    """
+    from airflow.logging_config import get_remote_task_log
+
+    remote = get_remote_task_log()
+    if remote is None:
+        return
+    try:
+        remote.upload(relative_path, None)
+    except Exception:
+        # Any storage client may stand behind it, each with its own errors.
+        log.warning("the log %s could not be uploaded", relative_path, exc_info=True)
 
 
 def _append_whole(path: Path, data: bytes) -> None:
@@ -124,7 +133,8 @@ def _append_whole(path: Path, data: bytes) -> None:
             while written < len(data):
                 written += os.write(descriptor, data[written:])
         except OSError:
-            os.ftruncate(descriptor, size)
+            with contextlib.suppress(OSError):  # the first failure is the one to report
+                os.ftruncate(descriptor, size)
             raise
     finally:
         os.close(descriptor)

@@ -1,0 +1,28 @@
+"""What every test gets: an Airflow home of its own, and Hypothesis without a clock.
+
+The home is set before anything can import Airflow, so that no test ever touches the Airflow of the
+person who runs it. Wall-clock deadlines are off: these machines are shared and noisy.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from hypothesis import HealthCheck, settings
+
+_HOME = tempfile.mkdtemp(prefix="sop-tests-airflow-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW_", "_AIRFLOW_"))]:
+    del os.environ[_name]
+os.environ["AIRFLOW_HOME"] = _HOME
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(_HOME, "dags")
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a-secret-for-tests-of-sufficient-length-for-hs512-signatures-0123456789"
+# Byte code matters: importing Airflow without it takes ten times as long in every child process.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+settings.register_profile(
+    "engine", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("engine")
