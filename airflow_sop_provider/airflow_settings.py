@@ -36,6 +36,7 @@ class SopSettings:
     :param work_folder: the local runtime's attempts, absolute.
     :param fleet_file: MCP servers, absolute; need not exist.
     :param heartbeat_seconds: seconds between heartbeats.
+    :param api_concurrency: calls to the API server under way at once.
     :param poll_seconds: seconds between looks where nothing notifies.
     :param termination_grace_seconds: seconds between SIGTERM and SIGKILL.
     :param output_limit: bytes of JSON a step's outputs may have.
@@ -52,6 +53,7 @@ class SopSettings:
     work_folder: Path
     fleet_file: Path
     heartbeat_seconds: float
+    api_concurrency: int
     poll_seconds: float
     termination_grace_seconds: float
     output_limit: int
@@ -76,6 +78,7 @@ def read_settings() -> SopSettings:
         work_folder=_path("work_folder", home / "sop" / "attempts"),
         fleet_file=_path("fleet_file", sops_folder / "fleet.yaml"),
         heartbeat_seconds=_number("heartbeat_seconds"),
+        api_concurrency=int(_number("api_concurrency")),
         poll_seconds=_number("poll_seconds"),
         termination_grace_seconds=_number("termination_grace_seconds", minimum=0.0),
         output_limit=int(_number("output_limit")),

@@ -38,6 +38,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "The MCP servers SOPs may name as data sources. Empty: ``fleet.yaml`` in the folder of SOP documents.", ""
     ),
     "heartbeat_seconds": _option("How often the executor renews the heartbeat of its tasks.", "30", kind="float"),
+    "api_concurrency": _option(
+        "Calls of the executor to Airflow's API server under way at once.", "10", kind="integer"
+    ),
     "poll_seconds": _option("How often a runtime looks where nothing notifies it.", "0.2", kind="float"),
     "termination_grace_seconds": _option(
         "Seconds between asking an attempt to end and killing it. A cancelled step is gone within 2 s by default.",

@@ -12,13 +12,14 @@ import copy
 import difflib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any, cast
 
 from airflow_sop_provider.contract.assignment import RESERVED_CONF_KEYS, Assignment
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.contract.payload import StepPayload
 
-__all__ = ["InputsError", "build_assignment", "item_of", "resolve_inputs"]
+__all__ = ["InputsError", "build_assignment", "execution_values", "item_of", "resolve_inputs"]
 
 
 class InputsError(ValueError):
@@ -64,6 +65,21 @@ def build_assignment(
         execution={**(execution or {}), **reserved},
         deadline=deadline,
     )
+
+
+def execution_values(key: AttemptKey, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what expressions read as ``execution``, JSON values only.
+
+    :param run: values of the run, for example ``logical_date``, ``run_after``, ``run_type``, ``triggered_by``.
+    """
+    values = {name: _plain(value) for name, value in run.items() if value is not None}
+    return {"id": f"{key.sop}/{key.run_id}", "sop": key.sop, "run_id": key.run_id, "attempt": key.attempt, **values}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, Enum) else value
 
 
 def item_of(payload: StepPayload, map_index: int, xcoms: Mapping[str, Any]) -> object:

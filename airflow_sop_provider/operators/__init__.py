@@ -1,1 +1,1 @@
-"""Placeholder docstring replaced by the room's owner."""
+"""The operator of SOP steps, for deployments with and without our executor."""

@@ -1,0 +1,114 @@
+"""One attempt as a pod of `KubernetesPodOperator`: what the pod gets, and what its end means.
+
+The assignment travels in the pod's environment and is put into a file before the runner starts;
+the verdict comes back as the container's termination message. Neither a sidecar nor an exec into
+the pod is needed, so the pod is exactly one container.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from airflow_sop_provider.contract.attempt import container_name
+from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
+from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
+
+if TYPE_CHECKING:
+    from kubernetes.client import models as k8s
+
+    from airflow_sop_provider.airflow_settings import SopSettings
+    from airflow_sop_provider.contract.assignment import Assignment
+
+__all__ = ["outcome_of_pod", "pod_fields"]
+
+_START = (
+    "set -eu; umask 077; d=$(mktemp -d); "
+    'printf %s "$SOP_ASSIGNMENT_JSON" > "$d/assignment.json"; printf %s "$SOP_FLEET_YAML" > "$d/fleet.yaml"; '
+    "unset SOP_ASSIGNMENT_JSON SOP_FLEET_YAML; "
+    'export SOP_STEP="$d/assignment.json" SOP_FLEET="$d/fleet.yaml" SOP_VERDICT="$d/verdict.json"; '
+    f"exec python -m {RUNNER_MODULE}"
+)
+
+
+def pod_fields(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
+    """Return attributes of `KubernetesPodOperator` that make it run ``assignment``."""
+    from kubernetes.client import models as k8s
+
+    spec = attempt_spec(assignment, settings)
+    environment = {
+        "SOP_ASSIGNMENT_JSON": spec.files[ASSIGNMENT_FILE].decode(),
+        "SOP_FLEET_YAML": spec.files.get(FLEET_FILE, b"").decode(),
+    }
+    return {
+        "name": container_name(assignment.key),
+        "random_name_suffix": False,
+        "namespace": settings.namespace,
+        "image": settings.image,
+        "cmds": ["/bin/sh", "-c", _START],
+        "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()],
+        "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
+        "container_resources": _resources(assignment),
+        "active_deadline_seconds": None if spec.timeout_seconds is None else int(spec.timeout_seconds) + 1,
+        "automount_service_account_token": False,
+        "log_pod_spec_on_failure": False,  # it holds the inputs
+    }
+
+
+def outcome_of_pod(pod: k8s.V1Pod | None, container: str) -> Outcome:
+    """Return what a pod's end says of its attempt.
+
+    :param pod: as read last; None if there never was one.
+    :param container: name of the runner's container.
+    """
+    if pod is None or pod.status is None:
+        return Outcome(evidence={"started": False})
+    ended = _terminated(pod, container)
+    reason = (ended.reason if ended is not None else None) or pod.status.reason
+    evidence: dict[str, Any] = {"reason": reason} if reason and reason not in {"Completed", "Error"} else {}
+    if ended is None:
+        return Outcome(evidence={**evidence, "started": False})
+    return Outcome(
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        verdict=_verdict(ended.message),
+        oom=ended.reason == "OOMKilled",
+        timed_out=pod.status.reason == "DeadlineExceeded",
+        evidence=evidence,
+        started_at=ended.started_at,
+        ended_at=ended.finished_at,
+    )
+
+
+def _terminated(pod: k8s.V1Pod, container: str) -> k8s.V1ContainerStateTerminated | None:
+    for status in pod.status.container_statuses or []:
+        if status.name == container and status.state is not None:
+            return status.state.terminated
+    return None
+
+
+def _verdict(message: str | None) -> Verdict | None:
+    try:
+        return Verdict.model_validate_json(message) if message else None
+    except ValidationError:
+        return None
+
+
+def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:
+    from kubernetes.client import models as k8s
+
+    payload = assignment.payload
+    limits: dict[str, str] = {}
+    if payload.cpu_millis is not None:
+        limits["cpu"] = f"{payload.cpu_millis}m"
+    if payload.memory_bytes is not None:
+        limits["memory"] = str(payload.memory_bytes)
+    return k8s.V1ResourceRequirements(limits=limits or None, requests=limits or None)
+
+
+def _label(value: str) -> str:
+    """Return a value as a label may hold it (63 characters of a small alphabet, RFC 1123 and Kubernetes)."""
+    kept = "".join(character if character.isalnum() or character in "-_." else "-" for character in value)
+    return kept[:63].strip("-_.")

@@ -1,0 +1,125 @@
+"""One step of an SOP as an Airflow task.
+
+Where `SopExecutor` is configured it carries the step out and `execute` is never called: the task
+is only a description, its `StepPayload` in ``executor_config``. Everywhere else (Celery,
+KubernetesExecutor, ``dags test``) Airflow starts a worker and `execute` does the same work: the same
+assignment, the same attempt, the same verdict. Being a `KubernetesPodOperator` it has pods as one of
+its runtimes, and whatever cluster administrators have set up for that operator applies to steps.
+
+Nothing of the step is an Airflow template: ``{{ ... }}`` in an SOP belongs to the SOP's own sandboxed
+expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+from airflow_sop_provider.contract.payload import PAYLOAD_KEY, StepPayload
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from kubernetes.client import models as k8s
+
+    from airflow_sop_provider.airflow_settings import SopSettings
+    from airflow_sop_provider.contract.assignment import Assignment
+    from airflow_sop_provider.operators.local_attempt import LocalAttempt
+    from airflow_sop_provider.runtimes.base import Outcome, RuntimeFailedError
+
+__all__ = ["SopStepOperator"]
+
+
+class SopStepOperator(KubernetesPodOperator):
+    """A step of an SOP.
+
+    :param item: the item of a ``for_each``; given by Airflow's dynamic task mapping.
+    :param executor_config: must hold the step's `StepPayload` under ``sop``.
+    """
+
+    template_fields: Sequence[str] = ()
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, item: object = None, **kwargs: Any) -> None:
+        super().__init__(deferrable=False, **kwargs)
+        from airflow_sop_provider.operators.retrying import StepRetryPolicy
+
+        self.item = item
+        self.retry_policy = StepRetryPolicy()
+        self._attempt: LocalAttempt | None = None
+        self._ended_pod: k8s.V1Pod | None = None
+
+    @property
+    def payload(self) -> StepPayload:
+        """The step as the runner will need it.
+
+        :raises KeyError: the task was not made by `dag_factory`.
+        """
+        return StepPayload.model_validate((self.executor_config or {})[PAYLOAD_KEY])
+
+    def execute(self, context: Context) -> Any:
+        """Carry the step out and return its outputs.
+
+        :raises AirflowSkipException: the step is not to run.
+        :raises AirflowFailException: it failed and trying again cannot help.
+        :raises StepFailedError: it failed and is to be tried again.
+        """
+        from airflow_sop_provider.airflow_settings import read_settings
+        from airflow_sop_provider.operators.assigning import assignment_of
+        from airflow_sop_provider.operators.concluding import conclude
+
+        settings = read_settings()
+        assignment = assignment_of(self.payload, self.item, context)
+        outcome: Outcome | RuntimeFailedError
+        if settings.runtime == "kubernetes":
+            outcome = self._run_pod(assignment, settings, context)
+        else:
+            outcome = self._run_locally(assignment, settings)
+        outputs = conclude(outcome, assignment, context)
+        self.do_xcom_push = True  # off until now, because for this operator it means a sidecar
+        return outputs
+
+    def on_kill(self) -> None:
+        """End the attempt; returns once nothing of it runs."""
+        if self._attempt is not None:
+            self._attempt.stop()
+        if self.pod is not None:
+            super().on_kill()
+
+    def cleanup(
+        self,
+        pod: k8s.V1Pod,
+        remote_pod: k8s.V1Pod,
+        xcom_result: dict[Any, Any] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        """Remember how the pod ended before it is deleted."""
+        self._ended_pod = remote_pod
+        super().cleanup(pod, remote_pod, xcom_result, context)
+
+    def _run_locally(self, assignment: Assignment, settings: SopSettings) -> Outcome | RuntimeFailedError:
+        from airflow_sop_provider.operators.local_attempt import LocalAttempt
+
+        self._attempt = LocalAttempt(assignment, settings, self.log)
+        return self._attempt.run()
+
+    def _run_pod(self, assignment: Assignment, settings: SopSettings, context: Context) -> Outcome:
+        from airflow.sdk.exceptions import AirflowException
+
+        from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields
+
+        for field, value in pod_fields(assignment, settings).items():
+            setattr(self, field, value)
+        try:
+            super().execute(context)
+        except AirflowException:
+            # The verdict in the pod's termination message says more than the operator's own error.
+            if self._ended_pod is None:
+                raise
+        return outcome_of_pod(self._ended_pod, self.base_container_name)
+
+    @classmethod
+    def task_arguments(cls, payload: StepPayload) -> Mapping[str, Any]:
+        """Return the arguments that make a task of this class carry ``payload``."""
+        return {"executor_config": {PAYLOAD_KEY: payload.model_dump(mode="json", exclude_none=True)}}
