@@ -91,7 +91,6 @@ def prepare(folder: str, memory_backstop: int) -> bool:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.set_inheritable(lock, True)
-    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores it, and exec would pass that on
     os.chdir("work")
     return True
 
@@ -107,6 +106,7 @@ def main() -> None:
         say("lost")
         os._exit(0)
     say("started")
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # Python ignores it, and exec would pass that on
     argv = sys.argv[3:]
     try:
         os.execvp(argv[0], argv)  # noqa: S606 - the attempt's program, without a shell on purpose

@@ -15,7 +15,7 @@ import resource
 import signal
 import time
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_sop_provider.runtimes import procfs
@@ -50,6 +50,7 @@ class Watched:
     cpu_seconds: float = 0.0
     killing: dict[str, Any] = field(default_factory=dict)
     pidfd: int = -1
+    oom_kills: int = field(default_factory=procfs.kernel_oom_kills)
 
     def members(self, table: procfs.ProcessTable) -> list[procfs.Process]:
         """Return its living processes and remember them."""
@@ -136,7 +137,9 @@ class LocalMonitor:
             return self._table
 
     def _on_exit(self, watched: Watched) -> None:
-        status = _reap(watched) if watched.owned else ExitStatus()
+        status = _reap(watched) if watched.owned else _look(watched.marker)
+        if status.signal == signal.SIGKILL and procfs.kernel_oom_kills() > watched.oom_kills:
+            status = replace(status, kernel_oom=True)
         self._forget(watched)
         status = status.with_measured(watched.peak_bytes, watched.cpu_seconds, watched.age())
         self._spawn(self._finish(watched, status))
@@ -220,12 +223,20 @@ def _open_pidfd(marker: Marker) -> int | None:
     return None
 
 
+def _look(marker: Marker) -> ExitStatus:
+    """Return how a process ended that is not our child, if its new parent has not taken note of it yet."""
+    process = procfs.read_process(marker.pid)
+    if process is None or process.start != marker.start or process.alive:
+        return ExitStatus()
+    return ExitStatus.of(process.wait_status)
+
+
 def _reap(watched: Watched) -> ExitStatus:
     try:
         _, status, usage = os.wait4(watched.marker.pid, os.WNOHANG)
     except ChildProcessError:
         return ExitStatus()
-    return ExitStatus.of(status, usage, watched.resident_floor)
+    return ExitStatus.of(status).with_usage(usage, watched.resident_floor)
 
 
 def resident_floor() -> int:

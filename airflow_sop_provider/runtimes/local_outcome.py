@@ -29,16 +29,19 @@ class ExitStatus:
     wall_seconds: float | None = None
     ended_at: float | None = None
     leftovers: int = 0
+    kernel_oom: bool = False
 
     @classmethod
-    def of(cls, status: int, usage: resource.struct_rusage, resident_floor: int) -> ExitStatus:
-        """Return the status that ``wait4`` gave; its ru_maxrss counts only above ``resident_floor`` bytes."""
+    def of(cls, status: int) -> ExitStatus:
+        """Return what a wait status says."""
         code = os.waitstatus_to_exitcode(status)
+        return cls(exit_code=code if code >= 0 else None, signal=-code if code < 0 else None, known=True)
+
+    def with_usage(self, usage: resource.struct_rusage, resident_floor: int) -> ExitStatus:
+        """Add what ``wait4`` gave; its ru_maxrss counts only above ``resident_floor`` bytes."""
         peak = usage.ru_maxrss * 1024
-        return cls(
-            exit_code=code if code >= 0 else None,
-            signal=-code if code < 0 else None,
-            known=True,
+        return replace(
+            self,
             peak_memory_bytes=peak if peak > resident_floor else None,
             cpu_seconds=usage.ru_utime + usage.ru_stime,
         )
@@ -83,7 +86,8 @@ def read_outcome(folder: AttemptFolder, marker: Marker, status: ExitStatus, kill
     if marker.boot != procfs.boot_id():
         evidence["rebooted"] = True
     reason = killed.get("reason")
-    oom = reason == "memory" or _died_over_limit(folder, status, verdict, evidence)
+    evidence |= _filled("kernel_oom", status.kernel_oom)
+    oom = reason == "memory" or status.kernel_oom or _died_over_limit(folder, status, verdict, evidence)
     return Outcome(
         exit_code=status.exit_code,
         signal=status.signal,

@@ -16,18 +16,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["MARK", "PAGE_BYTES", "TICKS", "Process", "ProcessTable", "boot_id", "proportional_memory", "send_signal"]
+__all__ = [
+    "MARK",
+    "TICKS",
+    "Process",
+    "ProcessTable",
+    "boot_id",
+    "kernel_oom_kills",
+    "proportional_memory",
+    "read_process",
+    "send_signal",
+]
 
 MARK = "SOP_ATTEMPT"
 """Environment variable whose value (the attempt's folder) marks every process of an attempt."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _READ = 4096
 
 
 class Process(NamedTuple):
-    """One process at the moment of the pass; ``start`` is in ticks since boot."""
+    """One process at the moment of the pass; ``start`` is in ticks since boot, ``wait_status`` is a zombie's."""
 
     pid: int
     start: int
@@ -38,6 +48,7 @@ class Process(NamedTuple):
     cpu_ticks: int
     waited_cpu_ticks: int
     resident_bytes: int
+    wait_status: int
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -53,6 +64,15 @@ class Process(NamedTuple):
 def boot_id() -> str:
     """Return the kernel's id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def kernel_oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory since boot."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def read_process(pid: int) -> Process | None:
@@ -77,7 +97,8 @@ def read_process(pid: int) -> Process | None:
         session=int(f[3]),
         cpu_ticks=int(f[11]) + int(f[12]),
         waited_cpu_ticks=int(f[13]) + int(f[14]),
-        resident_bytes=int(f[21]) * PAGE_BYTES,
+        resident_bytes=int(f[21]) * _PAGE_BYTES,
+        wait_status=int(f[49]),
     )
 
 
