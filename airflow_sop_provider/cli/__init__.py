@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE."""
 
+_BUG_HELP = "This is a bug of `sop`; SOP_TRACEBACK=1 in the environment shows where."
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process.
@@ -37,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         _silence_stdout()
         code = EXIT_BROKEN_PIPE
+    except Exception as error:  # a bug of ours: one line, and how to see more
+        if os.environ.get("SOP_TRACEBACK"):
+            raise
+        print(f"Error: {type(error).__name__}: {error}\n{_BUG_HELP}", file=sys.stderr)  # noqa: T201 - as above
+        code = 1
     raise SystemExit(code)
 
 

@@ -37,7 +37,7 @@ def app() -> None:
     """
 
 
-@app.command()
+@app.command(short_help="Check SOP files and folders.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=_FILE_OR_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only: no progress, no summary.")
@@ -58,7 +58,7 @@ def validate(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> int:
     return validate_paths(paths, as_json=as_json, quiet=quiet)
 
 
-@app.command()
+@app.command(short_help="Print the JSON Schema, for editors.")
 def schema() -> None:
     """Print the JSON Schema of an SOP file, for editors that complete and check YAML.
 
@@ -73,7 +73,7 @@ def schema() -> None:
     print_schema()
 
 
-@app.command()
+@app.command(short_help="Draw the steps: Mermaid or SVG.")
 @click.argument("file", type=_FILE)
 @click.option(
     "--format", "form", type=click.Choice(["mermaid", "svg"]), help="Default: by the ending of --output, else mermaid."
@@ -92,7 +92,7 @@ def graph(file: Path, form: str | None, output: Path | None) -> None:
     draw(file, form, output)
 
 
-@app.command()
+@app.command(short_help="Write a commented SOP to start from.")
 @click.argument("sop_id", metavar="ID")
 @click.option("-o", "--output", metavar="FILE|-", help="Where to write; `-` is stdout.  [default: ID.yaml]")
 @click.option("--shape", type=click.Choice(SHAPES), default="chain", show_default=True, help="Shape of its steps.")
@@ -110,7 +110,7 @@ def new(sop_id: str, output: str | None, shape: str) -> None:
     write_new(sop_id, shape, output)
 
 
-@app.command()
+@app.command(short_help="Say in words what an SOP will do.")
 @click.argument("file", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 def explain(file: Path, as_json: bool) -> None:
@@ -126,7 +126,7 @@ def explain(file: Path, as_json: bool) -> None:
     explain_file(file, as_json=as_json)
 
 
-@app.command("set-mode")
+@app.command("set-mode", short_help="Change the execution mode in a file.")
 @click.argument("file", type=_FILE)
 @click.argument("mode", type=click.Choice(MODES))
 def set_mode(file: Path, mode: str) -> None:

@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import TypedDict
 
 from airflow_sop_provider.cli.words import action_in_words, asks_agent, start_in_words
-from airflow_sop_provider.sop import LoadedSop, Retry, RollbackStep, Sop, Step
+from airflow_sop_provider.sop import LoadedSop, RollbackStep, Sop, Step
+from airflow_sop_provider.sop.models import Retry
 
 __all__ = [
     "Approval",
@@ -161,7 +162,7 @@ def _mode(loaded: LoadedSop) -> Mode:
         "asked": loaded.sop.mode,
         "chosen": loaded.mode.mode,
         "reason": loaded.mode.reason,
-        "against_agent_centric": [problem.message for problem in loaded.mode.incompatibilities],
+        "against_agent_centric": [found.reason for found in loaded.mode.incompatibilities],
     }
 
 
@@ -216,7 +217,8 @@ def _callers(work: list[Step | RollbackStep], tool: str) -> list[str]:
 
 def _resources(sop: Sop) -> dict[str, dict[str, str | int]]:
     """Return what differs from the deployment's defaults: `*` for every step, then by step."""
-    asked = {"*": sop.resources, **{step.id: step.resources for step in (*sop.steps, *sop.rollback)}}
+    work: list[Step | RollbackStep] = [*sop.steps, *sop.rollback]
+    asked = {"*": sop.resources, **{step.id: step.resources for step in work}}
     return {name: resources.model_dump(exclude_none=True) for name, resources in asked.items() if resources is not None}
 
 

@@ -56,9 +56,10 @@ def draw(file: Path, form: str | None, output: Path | None) -> None:
 def mermaid(sop: Sop) -> str:
     """Return the graph as a Mermaid flowchart."""
     brackets = {"box": "[]", "diamond": "{}", "hexagon": ("{{", "}}"), "stack": ("[[", "]]"), "undo": ("([", "])")}
-    names = {node.id: f"n{number}" for number, node in enumerate(_nodes(sop))}  # an id may be a Mermaid keyword: end
+    nodes = list(_nodes(sop))
+    names = {node.id: f"n{number}" for number, node in enumerate(nodes)}  # an id may be a Mermaid keyword: end
     lines = ["flowchart TD"]
-    for node in _nodes(sop):
+    for node in nodes:
         opening, closing = brackets[node.shape]
         label = "<br/>".join(_mermaid_text(line) for line in node.lines)
         lines.append(f'    {names[node.id]}{opening}"{label}"{closing}')
@@ -84,10 +85,10 @@ def svg(sop: Sop) -> str:
     for node in _nodes(sop):
         label = graphviz.escape("\n".join(node.lines)).replace("\n", r"\n")
         style = "rounded,dashed" if node.shape == "undo" else ""
-        picture.node(_quoted(node.id), label, shape=shapes[node.shape], style=style)
+        picture.node(node.id, label, shape=shapes[node.shape], style=style)
     for arrow in _arrows(sop):
         style = "dashed" if arrow.dashed else ""
-        picture.edge(_quoted(arrow.start), _quoted(arrow.end), graphviz.escape(arrow.label), style=style)
+        picture.edge(arrow.start, arrow.end, graphviz.escape(arrow.label), style=style)
     try:
         return str(picture.pipe(format="svg", encoding="utf-8"))
     except graphviz.ExecutableNotFound as error:
@@ -123,8 +124,3 @@ def _arrows(sop: Sop) -> Iterator[_Arrow]:
 def _mermaid_text(text: str) -> str:
     """Escape what Mermaid or its HTML labels would read as markup."""
     return text.replace("&", "#amp;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
-
-
-def _quoted(name: str) -> str:
-    """Keep Graphviz from reading a port out of a name with a colon."""
-    return name.replace(":", "_")

@@ -46,9 +46,9 @@ def new_text(sop_id: str, shape: str) -> str:
     :raises click.UsageError: when the id is no SOP id.
     """
     title = sop_id.replace("-", " ").capitalize()
-    text = _template("header") + _template(shape)
-    text = text.replace("sop: example ", f"sop: {_scalar(sop_id)} ", 1).replace("title: Example", f'title: "{title}"', 1)
-    problems = check_text(text, Path(f"{sop_id}.yaml")).problems
+    header = _template("header").replace("sop: example ", f"sop: {_scalar(sop_id)} ", 1)
+    text = header.replace("title: Example", f"title: {_scalar(title)}", 1) + _template(shape)
+    problems = check_text(text, f"{sop_id}.yaml").problems
     if problems:
         raise click.UsageError(f"`{sop_id}` cannot be the id of an SOP: {problems[0].message}")
     return text

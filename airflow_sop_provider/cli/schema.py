@@ -6,11 +6,11 @@ import json
 
 import click
 
-from airflow_sop_provider.sop import Sop
+from airflow_sop_provider.sop import json_schema
 
 __all__ = ["print_schema"]
 
 
 def print_schema() -> None:
     """Print the JSON Schema (draft 2020-12) of an SOP file."""
-    click.echo(json.dumps(Sop.model_json_schema(), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

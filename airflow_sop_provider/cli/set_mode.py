@@ -1,3 +1,52 @@
-"""`sop set-mode`: change the execution mode in an SOP's file, and nothing else in it."""
+"""`sop set-mode`: change the execution mode in an SOP's file, and nothing else in it.
+
+The file is replaced in one move, so that a dag-processor never reads half of it, and keeps its permissions.
+"""
 
 from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import click
+
+from airflow_sop_provider.cli.console import SopFileError, read_sop
+from airflow_sop_provider.sop import SopError, set_mode
+from airflow_sop_provider.sop.models import Mode
+
+__all__ = ["change_mode"]
+
+
+def change_mode(file: Path, mode: str) -> None:
+    """Set `mode` in the SOP of `file`.
+
+    :param mode: a mode, or `auto`.
+    :raises SopFileError: when the SOP is not valid, or not compatible with the mode; each reason has its line.
+    """
+    loaded = read_sop(file)
+    if loaded.sop.mode == mode:
+        click.echo(f"{file} has mode {mode} already.")
+        return
+    try:
+        changed = set_mode(loaded.text, cast(Mode, mode), str(file))
+    except SopError as error:
+        raise SopFileError(error) from error
+    _replace(file, changed)
+    chosen = read_sop(file).mode
+    click.echo(f"{file}: mode {loaded.sop.mode} -> {mode}. It runs as {chosen.mode}: {chosen.reason}.")
+
+
+def _replace(file: Path, text: str) -> None:
+    target = file.resolve()  # a link stays a link
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".sop-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as copy:
+            copy.write(text)
+        shutil.copymode(target, name)
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
