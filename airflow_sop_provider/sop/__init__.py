@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_sop_provider.sop.problems import Problem, SopError
     from airflow_sop_provider.sop.references import step_reads
     from airflow_sop_provider.sop.schema import json_schema
+    from airflow_sop_provider.sop.touch import step_sources
+    from airflow_sop_provider.sop.values import value_errors
 
 _HOME = {
     "ASK": "expressions", "ExpressionError": "expressions", "evaluate": "expressions", "references": "expressions",
@@ -29,6 +31,7 @@ _HOME = {
     "check_text": "loader", "load_sop": "loader", "Incompatibility": "mode", "ModeChoice": "mode",
     "choose_mode": "mode", "set_mode": "mode_change", "RollbackStep": "models", "Sop": "models", "Step": "models",
     "Problem": "problems", "SopError": "problems", "step_reads": "references", "json_schema": "schema",
+    "step_sources": "touch", "value_errors": "values",
 }  # fmt: skip
 
 __all__ = [
@@ -57,6 +60,8 @@ __all__ = [
     "render",
     "set_mode",
     "step_reads",
+    "step_sources",
+    "value_errors",
 ]
 
 

@@ -126,16 +126,16 @@ def _plus(left: Any, right: Any) -> Any:
 def percent(left: Any, right: Any) -> Any:
     """Return ``left % right``, with bounded widths if `left` is a format."""
     if isinstance(left, str):
+        length = len(left)
         for directive in _DIRECTIVE.findall(left):
             for width in _WIDTHS.findall(directive[2]):
                 if width == "*" or int(width[:6]) > _WIDEST:
                     raise LimitError(f"a width in a format is a number up to {_WIDEST}")
-        values: Iterable[Any]
-        if isinstance(right, Mapping):
-            values = right.values()
-        else:
-            values = right if isinstance(right, tuple) else (right,)
-        limit(sum(len(value) if isinstance(value, str) else len(text_of(value)) for value in values) + len(left))
+                length += int(width)
+        values = right if isinstance(right, tuple) else (right,)
+        if isinstance(right, Mapping):  # each may be used again and again
+            values = tuple(right.values()) * max(1, left.count("%("))
+        limit(length + sum(len(text_of(value)) for value in values))
     return left % right
 
 

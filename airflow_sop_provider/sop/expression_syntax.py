@@ -230,7 +230,8 @@ def _parse_guarded(text: str, parse: Callable[[], Parsed]) -> Parsed:
     try:
         return parse()
     except TemplateSyntaxError as error:
-        return _failed(text, f"it does not compile: {error.message}")
+        message = (error.message or "").replace("unexpected 'end of template'", "it ends too early")
+        return _failed(text, f"it does not compile: {message}")
     except RecursionError:
         return _failed(text, "the expression is nested too deep")
     except ValueError as error:
@@ -267,8 +268,7 @@ def parse_template(text: str) -> Parsed:
                 name = type(statement).__name__.lower()
                 return _failed(text, f"the statement `{name}` in `{{% %}}` is not part of the language",
                                "use `{{ a if condition else b }}`, `when` or `for_each`")  # fmt: skip
-            for node in statement.nodes:
-                parts.append(node.data if isinstance(node, nodes.TemplateData) else node)
+            parts += [node.data if isinstance(node, nodes.TemplateData) else node for node in statement.nodes]
         return _parsed(text, parts)
 
     return _parse_guarded(text, parse)

@@ -80,13 +80,13 @@ def _duration(value: Any) -> Any:
 def _quantity(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise PydanticCustomError("bad_quantity", "a quantity is a number or text such as 250m or 256Mi")
-    text = value if isinstance(value, str) else f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value}" else f"{value}"
+    text = f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     try:
         number = parse_quantity(text)
     except ValueError as error:
         raise PydanticCustomError("bad_quantity", "{reason}", {"reason": str(error)}) from None
     if number <= 0:
-        raise PydanticCustomError("bad_quantity", "a quantity of zero is not allowed: leave the key out for the default")
+        raise PydanticCustomError("bad_quantity", "zero is not allowed: leave the key out for the default")
     return text
 
 
@@ -101,7 +101,9 @@ def _whole(value: Any) -> Any:
     return text
 
 
-_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "pattern": QUANTITY_PATTERN}, {"type": "number", "exclusiveMinimum": 0}]}
+_QUANTITY_SCHEMA = {
+    "anyOf": [{"type": "string", "pattern": QUANTITY_PATTERN}, {"type": "number", "exclusiveMinimum": 0}],
+}
 
 Duration = Annotated[
     timedelta,

@@ -141,7 +141,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
 }
 """Filters by name."""
 
-TESTS: dict[str, Callable[..., Any]] = {name: STANDARD_TESTS[name] for name in _TESTS.split()}
+_STANDARD_TESTS: Mapping[str, Any] = STANDARD_TESTS
+TESTS: dict[str, Callable[..., Any]] = {name: _STANDARD_TESTS[name] for name in _TESTS.split()}
 """Tests (after ``is``) by name."""
 
 

@@ -35,7 +35,7 @@ class WorkflowGraph:
 
     def __init__(self, needs: Mapping[str, Iterable[str]]) -> None:
         self._needs: dict[str, tuple[str, ...]] = {step: tuple(dict.fromkeys(ids)) for step, ids in needs.items()}
-        self._dependents: dict[str, tuple[str, ...]] = {step: () for step in self._needs}
+        self._dependents: dict[str, tuple[str, ...]] = dict.fromkeys(self._needs, ())
         for step, ids in self._needs.items():
             for need in ids:
                 if need not in self._needs:

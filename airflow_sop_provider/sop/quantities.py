@@ -32,7 +32,7 @@ def parse_quantity(text: str) -> Decimal:
         raise ValueError(f"`{text[:40]}` is not a quantity: write for example 250m for a CPU, 256Mi for memory")
     number, suffix = Decimal(match[1]), match[3] or ""
     if suffix in _BINARY:
-        value = number * 2 ** _BINARY[suffix]
+        value = number * Decimal(1 << _BINARY[suffix])
     elif suffix in _DECIMAL:
         value = number.scaleb(_DECIMAL[suffix])
     else:

@@ -19,7 +19,7 @@ _CONSTANTS: dict[str, Scalar] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_OLD_BOOLEANS = frozenset("yes Yes YES no No NO on On ON off Off OFF".split())
+_OLD_BOOLEANS = frozenset(["yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"])
 _NUMBER_START = frozenset("-+.0123456789")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _HEX = re.compile(r"[-+]?0x[0-9a-fA-F]+\Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from airflow_sop_provider.sop.fields import (
@@ -78,9 +78,8 @@ class Resources(Model):
 
     @model_validator(mode="after")
     def _cap_above_limit(self) -> Resources:
-        if self.memory_bytes is not None and self.max_memory_bytes is not None:
-            if self.max_memory_bytes < self.memory_bytes:
-                raise PydanticCustomError("bad_quantity", "`max_memory` is less than `memory`")
+        if (self.max_memory_bytes or self.memory_bytes or 0) < (self.memory_bytes or 0):
+            raise PydanticCustomError("bad_quantity", "`max_memory` is less than `memory`")
         return self
 
 
@@ -178,14 +177,14 @@ class _Work(Model):
     def _exactly_one_kind(self) -> _Work:
         kinds = [kind for kind in STEP_KINDS if getattr(self, kind, None) is not None]
         if len(kinds) != 1:
-            raise PydanticCustomError("step_kind", "a step has exactly one of {kinds}", {"kinds": ", ".join(STEP_KINDS)})
+            raise PydanticCustomError("step_kind", "a step has exactly one kind")
         return self
 
 
 class Step(_Work):
     """One unit of work."""
 
-    model_config = {"json_schema_extra": _one_of(STEP_KINDS)}
+    model_config = ConfigDict(json_schema_extra=_one_of(STEP_KINDS))
 
     id: StepId = Field(description="Name of the step; expressions read its outputs as `steps.<id>`.")
     needs: list[StepId] = Field(default_factory=list, description="Steps that must have ended before.")
@@ -202,7 +201,7 @@ class Step(_Work):
 class RollbackStep(_Work):
     """What undoes a step, when the execution fails after the step had succeeded."""
 
-    model_config = {"json_schema_extra": _one_of(ROLLBACK_KINDS)}
+    model_config = ConfigDict(json_schema_extra=_one_of(ROLLBACK_KINDS))
 
     id: StepId = Field(description="Name of the rollback step, different from every step's.")
     after: StepId = Field(description="The step it undoes.")

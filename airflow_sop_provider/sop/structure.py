@@ -33,8 +33,11 @@ def build(data: Mapping[str, Any], root: Node, source: Source) -> tuple[Sop | No
         return Sop.model_validate(data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-        found = [_problem(detail, root, source) for detail in details[:_MOST] if detail["type"] != "step_kind"]
-        return None, found
+        wrong = [detail for detail in details[:_MOST] if detail["type"] != "step_kind"]
+        misspelt = {(*path[:-1], _meant(path)) for detail in wrong
+                    if detail["type"] == "extra_forbidden" and (path := detail["loc"])}  # fmt: skip
+        return None, [_problem(detail, root, source) for detail in wrong
+                      if not (detail["type"] == "missing" and detail["loc"] in misspelt)]  # fmt: skip
 
 
 def _problem(detail: ErrorDetails, root: Node, source: Source) -> Problem:
@@ -57,11 +60,19 @@ def _problem(detail: ErrorDetails, root: Node, source: Source) -> Problem:
 
 
 def _unknown_key(path: Path) -> tuple[str, str, str | None]:
-    model, key = _model_at(path[:-1]), str(path[-1])
-    known = list(model.model_fields) if model else []
-    match = nearest(key, known)
-    suggestion = f"did you mean `{match}`?" if match else f"known keys are {', '.join(known)}"
-    return "unknown-key", f"unknown key `{key[:60]}`{_within(path[:-1])}", suggestion
+    match = _meant(path)
+    suggestion = f"did you mean `{match}`?" if match else f"known keys are {', '.join(_known_keys(path[:-1]))}"
+    return "unknown-key", f"unknown key `{str(path[-1])[:60]}`{_within(path[:-1])}", suggestion
+
+
+def _meant(path: Path) -> str | None:
+    """Return the known key that the unknown one at `path` is most like."""
+    return nearest(str(path[-1]), _known_keys(path[:-1]))
+
+
+def _known_keys(path: Path) -> list[str]:
+    model = _model_at(path)
+    return list(model.model_fields) if model else []
 
 
 def _wrong_type(kind: str, path: Path, node: Node | None) -> tuple[str, str, str | None]:

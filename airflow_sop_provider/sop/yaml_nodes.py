@@ -8,20 +8,17 @@ being read (a bomb is refused before it unfolds), and duplicate keys are seen in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
-from yaml.cyaml import CParser
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
-    SequenceStartEvent,
     StreamEndEvent,
 )
 
@@ -38,6 +35,7 @@ MAX_NODES = 50_000
 """Most values of a document, aliases counted as what they stand for."""
 
 Path = tuple[str | int, ...]
+_Event = Any  # the stubs know neither that events have marks nor which attributes each has
 _CORE_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!")
 
 
@@ -71,7 +69,7 @@ class _Composer:
         self.problems: list[Problem] = []
         self.anchors: dict[str, Node | None] = {}
         self.count = 0
-        self.events = CParser(source.text)
+        self.events: Any = yaml.CSafeLoader(source.text)
 
     def document(self) -> Node | None:
         self.events.get_event()
@@ -86,14 +84,14 @@ class _Composer:
             assert isinstance(event, DocumentEndEvent)
         return root
 
-    def stop(self, code: str, message: str, event: Event, suggestion: str | None = None) -> None:
+    def stop(self, code: str, message: str, event: _Event, suggestion: str | None = None) -> NoReturn:
         mark = event.start_mark
         raise _Stop(self.source.problem(code, message, mark.line + 1, mark.column + 1, suggestion))
 
     def report(self, code: str, message: str, node: Node, suggestion: str | None = None) -> None:
         self.problems.append(self.source.problem(code, message, node.line, node.column, suggestion))
 
-    def node(self, event: Event, depth: int) -> Node:
+    def node(self, event: _Event, depth: int) -> Node:
         self.count += 1
         if self.count > MAX_NODES:
             self.stop("too-many-values", f"the document has more than {MAX_NODES} values", event)
@@ -101,14 +99,14 @@ class _Composer:
             self.stop("too-deep", f"values are nested more than {MAX_DEPTH} deep", event)
         if isinstance(event, AliasEvent):
             return self.alias(event)
-        mark = event.start_mark
+        mark: Any = event.start_mark
         node = Node("scalar", mark.line + 1, mark.column + 1)
         anchor = event.anchor
         if anchor is not None:
             self.anchors[anchor] = None
         if isinstance(event, ScalarEvent):
             self.scalar(node, event)
-            end = event.end_mark
+            end: Any = event.end_mark
         else:
             self.check_tag(node, event)
             fill = self.mapping if isinstance(event, MappingStartEvent) else self.sequence
@@ -118,24 +116,23 @@ class _Composer:
             self.anchors[anchor] = node
         return node
 
-    def alias(self, event: AliasEvent) -> Node:
+    def alias(self, event: _Event) -> Node:
         if event.anchor not in self.anchors:
             self.stop("unknown-alias", f"no `&{event.anchor}` before the alias `*{event.anchor}`", event)
         target = self.anchors[event.anchor]
         if target is None:
             self.stop("recursive-alias", f"the alias `*{event.anchor}` contains itself", event)
-        assert target is not None
         self.count += target.size
         if self.count > MAX_NODES:
             self.stop("too-many-values", f"aliases unfold to more than {MAX_NODES} values", event,
                       "write the values out, or move data into an MCP server")  # fmt: skip
         return target
 
-    def check_tag(self, node: Node, event: SequenceStartEvent | MappingStartEvent) -> None:
+    def check_tag(self, node: Node, event: _Event) -> None:
         if event.tag is not None and event.tag not in _CORE_COLLECTIONS:
             self.report("tag", f"the tag `{event.tag}` may not be used in an SOP", node, "leave the tag out")
 
-    def scalar(self, node: Node, event: ScalarEvent) -> None:
+    def scalar(self, node: Node, event: _Event) -> None:
         node.text, node.plain = event.value, event.implicit[0]
         if event.tag is not None:
             value = tagged_scalar(event.tag, event.value)
@@ -146,7 +143,7 @@ class _Composer:
             value = event.value
         node.scalar = value
 
-    def sequence(self, node: Node, depth: int) -> Event:
+    def sequence(self, node: Node, depth: int) -> _Event:
         node.kind, node.items = "list", []
         while not isinstance(event := self.events.get_event(), SequenceEndEvent):
             item = self.node(event, depth)
@@ -154,7 +151,7 @@ class _Composer:
             node.size += item.size
         return event
 
-    def mapping(self, node: Node, depth: int) -> Event:
+    def mapping(self, node: Node, depth: int) -> _Event:
         node.kind, node.pairs = "map", {}
         while not isinstance(event := self.events.get_event(), MappingEndEvent):
             key = self.node(event, depth)
