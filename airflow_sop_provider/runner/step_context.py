@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_sop_provider.contract.assignment import Assignment
-from airflow_sop_provider.runner.failures import StepFailureError, bad_data
+from airflow_sop_provider.runner.failures import bad_data
 from airflow_sop_provider.runner.lines import EventLog, Log, Redactor
 from airflow_sop_provider.runner.usage import seconds_since_process_start
 
@@ -53,7 +53,7 @@ class StepContext:
 
         if not isinstance(expression, str):
             return expression  # YAML already made it a value: `when: true`
-        return _guarded(lambda: evaluate(expression, self.names), where, expression)
+        return _guarded(lambda: evaluate(expression, self.names), where)
 
     def render(self, value: object, where: str) -> Any:  # noqa: ANN401 - any JSON value
         """Render ``{{ … }}`` in the strings of a JSON value.
@@ -62,7 +62,7 @@ class StepContext:
         """
         from airflow_sop_provider.sop.expressions import render  # as above
 
-        return _guarded(lambda: render(value, self.names), where, None)
+        return _guarded(lambda: render(value, self.names), where)
 
     def action(self, action: str, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
         """Record the start of an action, in the log and as an event."""
@@ -72,15 +72,12 @@ class StepContext:
         self.log.info(text)
 
 
-def _guarded(evaluation: Callable[[], object], where: str, expression: str | None) -> object:
+def _guarded(evaluation: Callable[[], object], where: str) -> object:
+    from airflow_sop_provider.sop.expressions import ExpressionError
+
     try:
         return evaluation()
-    except (StepFailureError, MemoryError):
-        raise
-    except Exception as error:  # an expression may raise anything its values' methods raise
-        shown = f" `{expression}`" if expression else ""
-        raise bad_data(
-            "expression",
-            f"`{where}`{shown} cannot be evaluated: {error} ({type(error).__name__}).",
-            where=where,
-        ) from error
+    except ExpressionError as error:
+        if isinstance(error.__cause__, MemoryError):  # more memory may heal it, another formula need not
+            raise error.__cause__ from error
+        raise bad_data("expression", f"`{where}` cannot be evaluated: {error}", where=where) from error

@@ -6,6 +6,7 @@ arguments. The MCP client, which takes a second or more to import, is loaded las
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,10 @@ def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
 def _call(
     context: StepContext, server_name: str, server: StdioServer | HttpServer, tool: str, arguments: dict[str, Any]
 ) -> Any:  # noqa: ANN401 - any JSON value
+    gc.disable()  # importing MCP makes many objects and no garbage; collecting meanwhile doubles the CPU time
     from airflow_sop_provider.runner.mcp_call import call_tool
 
+    gc.enable()
     limits = (server.timeout, context.assignment.payload.timeout_seconds)
     timeout = min((limit for limit in limits if limit), default=DEFAULT_TIMEOUT)
     return call_tool(context, server_name, server, tool, arguments, timeout)
