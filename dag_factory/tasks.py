@@ -1,0 +1,126 @@
+"""Steps as tasks, and the edges between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import TaskGroup, TriggerRule
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
+from airflow_sop_provider.operators.sop_step import SopStepOperator
+from airflow_sop_provider.sop.loaded import LoadedSop
+from airflow_sop_provider.sop.models import RollbackStep, Step
+from dag_factory.docs import step_doc
+from dag_factory.payloads import items_payload, sop_payload, step_payload
+from dag_factory.rollback_order import rollback_needs
+from dag_factory.site import site
+
+__all__ = ["AGENT_TASK", "ROLLBACK_GROUP", "add_agent_task", "add_rollback", "add_steps", "items_task_of"]
+
+AGENT_TASK = "agent"
+"""Task id of an agent-centric SOP's one task."""
+
+ROLLBACK_GROUP = "Rollback"
+"""Task group of the rollback steps; upper case, so no step can have its name."""
+
+_WORKER_MARGIN = timedelta(seconds=60)
+"""What a worker gets on top of a step's own timeout, which the runtime enforces and explains better."""
+
+Task = SopStepOperator | MappedOperator
+
+
+def add_steps(loaded: LoadedSop) -> dict[str, Task]:
+    """Add a task for each step to the DAG of the context; return them by step id."""
+    tasks: dict[str, Task] = {}
+    taken = {*loaded.graph.step_ids, *(step.id for step in loaded.sop.rollback)}
+    for step_id in loaded.graph.order:
+        step = loaded.sop.step(step_id)
+        needs = [tasks[need] for need in step.needs]
+        tasks[step_id] = (
+            _step_task(loaded, step, needs) if step.for_each is None else _mapped(loaded, step, needs, taken)
+        )
+    return tasks
+
+
+def add_agent_task(loaded: LoadedSop) -> None:
+    """Add the one task of an agent-centric SOP to the DAG of the context."""
+    SopStepOperator(**_arguments(AGENT_TASK, sop_payload(loaded), loaded), task_display_name=loaded.sop.title)
+
+
+def add_rollback(loaded: LoadedSop, tasks: dict[str, Task]) -> None:
+    """Add the rollback steps to the DAG of the context.
+
+    They are teardowns: whatever comes of them does not change what the execution came to. They are
+    no partners of setups: Airflow wants setups to be followed by ``all_success``, which is not the
+    rule of an SOP's steps.
+    """
+    if not loaded.sop.rollback:
+        return
+    undo: dict[str, Task] = {}
+    with TaskGroup(ROLLBACK_GROUP, prefix_group_id=False, tooltip="Undoes what succeeded when the execution failed"):
+        for step in loaded.sop.rollback:
+            undo[step.id] = SopStepOperator(
+                **_arguments(step.id, step_payload(loaded, step), loaded), **_looks(step)
+            ).as_teardown()
+    for step_id, needs in rollback_needs(loaded.graph, loaded.sop.rollback).items():
+        undo[step_id].set_upstream([{**tasks, **undo}[need] for need in needs])
+
+
+def items_task_of(step_id: str, taken: Iterable[str]) -> str:
+    """Return the id of the task that lists the items of a step: ``<step>_items``, unless a step is called so."""
+    name = f"{step_id}_items"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _step_task(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
+    task = SopStepOperator(**_arguments(step.id, step_payload(loaded, step), loaded), **_looks(step), **_rule(needs))
+    if needs:
+        task.set_upstream(needs)
+    return task
+
+
+def _mapped(loaded: LoadedSop, step: Step, needs: list[Task], taken: Iterable[str]) -> Task:
+    name = items_task_of(step.id, taken)
+    items = SopStepOperator(
+        **_arguments(name, items_payload(loaded, step), loaded),
+        **_rule(needs),
+        doc_md=f"Lists the items of `{step.id}`.",
+    )
+    if needs:
+        items.set_upstream(needs)
+    payload = step_payload(loaded, step, items_task=name)
+    template = SopStepOperator.partial(**_arguments(step.id, payload, loaded), **_looks(step), **_rule([items]))
+    mapped: Task = template.expand(item=items.output)
+    return mapped
+
+
+def _rule(needs: list[Task]) -> dict[str, Any]:
+    # A step runs when no prerequisite failed and at least one ran; skipped prerequisites alone skip it.
+    return {"trigger_rule": TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS} if needs else {}
+
+
+def _looks(step: Step | RollbackStep) -> dict[str, Any]:
+    looks: dict[str, Any] = {"doc_md": step_doc(step)}
+    return looks | ({"task_display_name": step.title} if step.title else {})
+
+
+def _arguments(task_id: str, payload: StepPayload, loaded: LoadedSop) -> dict[str, Any]:
+    seconds = payload.timeout_seconds
+    return {
+        "task_id": task_id,
+        "owner": loaded.sop.owner or "airflow",
+        "retries": payload.max_retries,
+        "retry_delay": timedelta(seconds=1),
+        "retry_exponential_backoff": 2,
+        "execution_timeout": None if seconds is None else timedelta(seconds=seconds) + _WORKER_MARGIN,
+        "priority_weight": PRIORITY_WEIGHTS[loaded.sop.priority],
+        "weight_rule": "absolute",
+        "executor": site().executor,
+        **SopStepOperator.task_arguments(payload),
+    }
