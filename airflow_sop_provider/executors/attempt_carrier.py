@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,10 +21,10 @@ from airflow_sop_provider.airflow_settings import SopSettings
 from airflow_sop_provider.contract import StepPayload
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
-from airflow_sop_provider.engine.failures import Failure, classify
+from airflow_sop_provider.engine.failures import Failure
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
-from airflow_sop_provider.executors.attempt_report import Reporter, permanent
+from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
 from airflow_sop_provider.executors.log_pump import PATIENCE_SECONDS, pump
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
@@ -59,8 +61,10 @@ class AttemptCarrier:
         self.running = False
         """Whether Airflow has it as running under our identity.
 
-        Then it needs heartbeats, and a change of its state in Airflow means that it is to be stopped.
+        Then it needs heartbeats.
         """
+        self.reporting = False
+        """Whether its result is being told to Airflow: then a change of its state there is our own doing."""
 
     async def carry(self) -> FinishedMessage:
         """Return once nothing of the attempt is left and Airflow knows what it came to."""
@@ -80,6 +84,11 @@ class AttemptCarrier:
             self.running = False
         return self._finished(self._stopped is None, self._stopped)
 
+    @property
+    def may_be_stopped(self) -> bool:
+        """Whether a change of its state in Airflow means that it is to be stopped."""
+        return self.running and not self.reporting
+
     async def stop(self, reason: str) -> None:
         """End the attempt's container; `carry` then finishes without reporting a result."""
         if self._stopped is not None:
@@ -91,33 +100,35 @@ class AttemptCarrier:
     async def _carry_started(self, context: dict[str, Any]) -> None:
         log_file = self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
         reporter = Reporter(self._message.key, self._services.api, self._services.database, log_file)
+        conclude = await self._work(reporter, log_file, context)
+        if self._stopped is None:
+            self.reporting = True
+            await conclude()
+        else:
+            text = f"Stopped: {self._stopped}. Nothing of the step runs any more."
+            log_file.say("warning", text, container=self._handle.name if self._handle else None)
+        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
+        if self._handle is not None:
+            await self._services.runtime.remove(self._handle)
+
+    async def _work(
+        self, reporter: Reporter, log_file: AttemptLog, context: dict[str, Any]
+    ) -> Callable[[], Awaitable[None]]:
+        """Do what there is to do and return how to report it."""
         payload = _payload_of(self._message)
         if isinstance(payload, Failure):
-            await reporter.failed(payload, None, context)
-            return
+            return partial(reporter.failed, payload, None, context)
         spec = await self._spec(payload, context)
         if isinstance(spec, Failure):
-            await reporter.failed(spec, payload, context)
-            return
+            return partial(reporter.failed, spec, payload, context)
         if payload.kind == "rollback" and (reason := await self._nothing_to_undo(payload)):
-            await reporter.skipped(reason)
-            return
+            return partial(reporter.skipped, reason)
         try:
             handle = await self._start(spec, log_file)
         except RuntimeFailedError as error:
-            failure = classify(error)
-            assert failure is not None
-            await reporter.failed(failure, payload, context)
-            return
+            return partial(reporter.failed, failure_of(error), payload, context)
         outcome = await self._follow(handle, log_file)
-        if self._stopped is None:
-            await reporter.ended(outcome, payload, context, spec.memory_bytes)
-        else:
-            log_file.say(
-                "warning", f"Stopped: {self._stopped}. Nothing of the step runs any more.", container=handle.name
-            )
-        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
-        await self._services.runtime.remove(handle)
+        return partial(reporter.ended, outcome, payload, context, spec.memory_bytes)
 
     async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:
         key, run = self._message.key, context["dag_run"]

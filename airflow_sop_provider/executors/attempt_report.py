@@ -18,9 +18,9 @@ from airflow_sop_provider.engine.retries import Decision, RetryPolicy
 from airflow_sop_provider.executors.attempt_log import AttemptLog
 from airflow_sop_provider.executors.execution_api import ExecutionApi, UnexpectedAnswer
 from airflow_sop_provider.executors.metadata_db import MEMORY_XCOM_KEY, MetadataDb
-from airflow_sop_provider.runtimes.base import Outcome
+from airflow_sop_provider.runtimes.base import Outcome, RuntimeFailedError
 
-__all__ = ["Reporter", "permanent"]
+__all__ = ["Reporter", "failure_of", "permanent"]
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,11 @@ class Reporter:
 
 
 _background: set[asyncio.Task[None]] = set()
+
+
+def failure_of(error: RuntimeFailedError) -> Failure:
+    """Return why an attempt that a runtime could not start failed."""
+    return Failure(type=error.error_type, code=error.code, message=str(error), evidence=error.evidence)
 
 
 def permanent(code: str, message: str) -> Failure:

@@ -54,14 +54,14 @@ class Watch:
             await asyncio.sleep(seconds)
 
     async def _stop_lost_attempts(self) -> None:
-        running = [key for key, carrier in self._carriers.items() if carrier.running]
+        running = [key for key, carrier in self._carriers.items() if carrier.may_be_stopped]
         if not running:
             return
         states = await self._services.database.states(running)
         for key in running:
             carrier = self._carriers.get(key)
             state = states.get(key)
-            if carrier is None or not carrier.running or state == TaskInstanceState.RUNNING:
+            if carrier is None or not carrier.may_be_stopped or state == TaskInstanceState.RUNNING:
                 continue
             reason = f"Airflow set the task instance to {state}" if key in states else "the task instance was cleared"
             task = asyncio.ensure_future(carrier.stop(reason))

@@ -31,7 +31,9 @@ def _feed(log: AttemptLog, lines: list[str], until: int | None = None) -> None:
 def test_plain_and_structured_lines(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path / "attempt.log")
     log.add(6, "plain")
-    log.add(50, json.dumps({"event": "from the runner", "level": "warning", "timestamp": "2026-01-01T00:00:00Z", "x": 1}))
+    log.add(
+        50, json.dumps({"event": "from the runner", "level": "warning", "timestamp": "2026-01-01T00:00:00Z", "x": 1})
+    )
     log.flush()
     plain, structured = (json.loads(line) for line in (tmp_path / "attempt.log").read_text().splitlines())
     assert plain["event"] == "plain"
@@ -60,7 +62,9 @@ def test_identical_lines_keep_apart_by_time(tmp_path: Path) -> None:
 
 
 @given(
-    lines=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), max_size=30), max_size=30),
+    lines=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), max_size=30), max_size=30
+    ),
     crash_after=st.integers(0, 30),
     torn=st.binary(max_size=20).filter(lambda data: b"\n" not in data),
 )

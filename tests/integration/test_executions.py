@@ -1,0 +1,137 @@
+"""SOPs run to their result on a real Airflow: UI's REST API in, outputs and logs out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.airflow_system import AirflowSystem
+
+pytestmark = pytest.mark.airflow
+
+
+def test_chain_with_inputs(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("compute-chain", number=4)
+    assert state == "success"
+    assert airflow.api.outputs("compute-chain", run, "report") == {"text": "the answer is 10", "run": run}
+
+
+def test_defaults_apply(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("compute-chain")
+    assert state == "success"
+    assert airflow.api.outputs("compute-chain", run, "add") == {"value": 42}
+
+
+def test_fan_out_keeps_the_order_of_items(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("fan-out", count=4)
+    assert state == "success"
+    assert [airflow.api.outputs("fan-out", run, "square", index)["value"] for index in range(4)] == [0, 1, 4, 9]
+    assert airflow.api.outputs("fan-out", run, "total") == {"sum": 14}
+
+
+@pytest.mark.parametrize(("amount", "taken", "left"), [(5, "quick", "thorough"), (50, "thorough", "quick")])
+def test_branch(airflow: AirflowSystem, amount: int, taken: str, left: str) -> None:
+    run, state = airflow.run("branch", amount=amount)
+    assert state == "success"
+    states = airflow.step_states("branch", run)
+    assert (states[taken], states[left]) == ("success", "skipped")
+    assert airflow.api.outputs("branch", run, "report") == {"way": taken}
+
+
+def test_conf_is_checked_when_the_run_is_created(airflow: AirflowSystem) -> None:
+    airflow.wait_for_dag("compute-chain")
+    answer = airflow.request(
+        "POST", "/api/v2/dags/compute-chain/dagRuns", json={"logical_date": None, "conf": {"number": "many"}}
+    )
+    assert answer.status_code in (400, 422)
+    assert "number" in answer.text
+
+
+def test_transient_failures_are_retried_after_exactly_1_and_2_seconds(airflow: AirflowSystem, trace: Path) -> None:
+    run, state = airflow.run("flaky", trace=str(trace), code=75, failures=2)
+    assert state == "success"
+    step = airflow.step("flaky", run, "try")
+    assert step.attempt == 3
+    tries = airflow.request("GET", f"/api/v2/dags/flaky/dagRuns/{run}/taskInstances/try/tries").json()["task_instances"]
+    reasons = [one.get("retry_reason") or "" for one in sorted(tries, key=lambda one: one["try_number"])]
+    delays = [one.get("retry_delay_override") for one in sorted(tries, key=lambda one: one["try_number"])]
+    assert "transient failure: retry 1 of 3 in 1 s" in reasons[0]
+    assert "transient failure: retry 2 of 3 in 2 s" in reasons[1]
+    assert delays[:2] == [1, 2]
+
+
+def test_permanent_failure_at_once(airflow: AirflowSystem, trace: Path) -> None:
+    run, state = airflow.run("flaky", trace=str(trace), code=65, failures=9)
+    assert state == "failed"
+    assert airflow.step("flaky", run, "try").attempt == 1
+    assert airflow.step_states("flaky", run)["after"] == "upstream_failed"
+    assert len(trace.read_text().splitlines()) == 1
+
+
+def test_exhausted_retries_fail_after_four_attempts(airflow: AirflowSystem, trace: Path) -> None:
+    run, state = airflow.run("flaky", trace=str(trace), code=75, failures=99)
+    assert state == "failed"
+    assert len(trace.read_text().splitlines()) == 4
+
+
+def test_log_is_complete_and_each_line_once(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("talker", lines=3000)
+    assert state == "success"
+    lines = [line for line in airflow.log_lines("talker", run, "talk") if line.startswith("line-")]
+    assert lines == [f"line-{number}" for number in range(1, 3001)]
+
+
+def test_log_appears_while_the_step_runs(airflow: AirflowSystem, trace: Path) -> None:
+    run = airflow.trigger("sleeper", trace=str(trace), seconds=60)
+    airflow.wait_for_step("sleeper", run, "sleep", "running")
+    airflow.wait_for(
+        lambda: "tick 2" in airflow.log_lines("sleeper", run, "sleep"), "the log of a running step", seconds=90
+    )
+    assert airflow.step("sleeper", run, "sleep").state == "running"
+    airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}", json={"state": "failed"})
+    airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end", seconds=60)
+
+
+@pytest.mark.parametrize("how", ["mark failed", "clear"])
+def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, trace: Path, how: str) -> None:
+    run = airflow.trigger("sleeper", trace=str(trace), seconds=120)
+    airflow.wait_for_step("sleeper", run, "sleep", "running")
+    airflow.wait_for(lambda: "start" in trace.read_text(), "the command to begin", seconds=90)
+    before = set(airflow.attempt_processes())
+    assert before
+    began = time.monotonic()
+    if how == "mark failed":
+        airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}", json={"state": "failed"})
+    else:
+        airflow.request(
+            "POST",
+            "/api/v2/dags/sleeper/clearTaskInstances",
+            json={"dry_run": False, "dag_run_id": run, "task_ids": ["sleep"], "only_failed": False},
+        )
+    airflow.wait_for(lambda: not before & set(airflow.attempt_processes()), "the process group to end", seconds=60)
+    print(f"{how}: process group gone {time.monotonic() - began:.2f} s after the call began")
+    said = airflow.instance.logs / f"dag_id=sleeper/run_id={run}/task_id=sleep/attempt=1.log"
+    airflow.wait_for(lambda: "Stopped: " in said.read_text(), "the log to say so", seconds=30)
+    if how == "clear":
+        # The cleared step is tried again, by itself, in a process of its own.
+        airflow.wait_for(lambda: trace.read_text().count("start") == 2, "the step to start again", seconds=120)
+        airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}", json={"state": "failed"})
+        airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end", seconds=60)
+    assert "end" not in trace.read_text()
+
+
+def test_nothing_is_left_of_finished_steps(airflow: AirflowSystem) -> None:
+    airflow.run("single")
+    attempts = airflow.home / "sop" / "attempts"
+    airflow.wait_for(
+        lambda: not [p for p in attempts.iterdir() if p.name.startswith("sop-single-")], "folders to go", seconds=60
+    )
+
+
+def test_yaml_is_what_the_code_tab_shows(airflow: AirflowSystem) -> None:
+    airflow.wait_for_dag("single")
+    answer = airflow.request("GET", "/api/v2/dagSources/single", headers={"accept": "application/json"})
+    assert "compute: {value:" in json.dumps(answer.json())
