@@ -71,12 +71,11 @@ def read_settings() -> SopSettings:
     :raises SettingsError: an option has a value that cannot be used.
     """
     home = _airflow_home()
-    sops_folder = _path("sops_folder", home / "sops")
     return SopSettings(
         runtime=_runtime(_text("runtime")),
-        sops_folder=sops_folder,
+        sops_folder=_path("sops_folder", home / "sops"),
         work_folder=_path("work_folder", home / "sop" / "attempts"),
-        fleet_file=_path("fleet_file", sops_folder / "fleet.yaml"),
+        fleet_file=_path("fleet_file", home / "fleet.yaml"),
         heartbeat_seconds=_number("heartbeat_seconds"),
         api_concurrency=int(_number("api_concurrency")),
         poll_seconds=_number("poll_seconds"),

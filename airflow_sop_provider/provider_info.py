@@ -34,9 +34,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         example="/opt/sops",
     ),
     "work_folder": _option("Where the local runtime keeps its attempts. Empty: ``sop/attempts`` in AIRFLOW_HOME.", ""),
-    "fleet_file": _option(
-        "The MCP servers SOPs may name as data sources. Empty: ``fleet.yaml`` in the folder of SOP documents.", ""
-    ),
+    "fleet_file": _option("The MCP servers SOPs may name as data sources. Empty: ``fleet.yaml`` in AIRFLOW_HOME.", ""),
     "heartbeat_seconds": _option("How often the executor renews the heartbeat of its tasks.", "30", kind="float"),
     "api_concurrency": _option(
         "Calls of the executor to Airflow's API server under way at once.", "10", kind="integer"

@@ -1,1 +1,1 @@
-"""Placeholder docstring replaced by the room's owner."""
+"""DAG bundles of the engine."""
