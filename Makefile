@@ -13,12 +13,12 @@ unexport AIRFLOW_HOME AIRFLOW_CONFIG
 export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint types layers bench constraints env packages format clean distclean
+.PHONY: help run test test-fast lint types layers bench constraints env env-run env-bench packages format clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: env  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
+run: env-run  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
 	@exec $(PY) -m tools.dev.run $(if $(PORT),--port $(PORT)) $(if $(SOP),--sop $(SOP)) $(if $(CONF),--conf '$(CONF)') $(ARGS)
 
 test: env packages  ## every test, with the limits of coverage
@@ -41,21 +41,27 @@ types: env  ## mypy --strict
 layers: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports
 
-bench: env  ## the figures of the design, from one run
-	@exec $(PY) -m benchmarks $(ARGS)
+bench: env env-bench  ## the figures of the design, from one run
+	@DAG_FACTORY_PYTHON=$(VENV)-bench/bin/python exec $(PY) -m benchmarks $(ARGS)
 
 constraints: env  ## pin the newest versions that fit pyproject.toml
 	@$(PY) -m tools.dev.constraints
 
-env:  # the virtual environment; seconds when nothing changed
-	@$(PYTHON) -m tools.dev.environment
+env:  # the virtual environment; a moment when nothing changed
+	@$(PYTHON) -m tools.dev.environment dev
+
+env-run:  # the same without what only tests need
+	@$(PYTHON) -m tools.dev.environment run
+
+env-bench:  # beside it: the bench's yardstick
+	@SOP_VENV=$(VENV)-bench $(PYTHON) -m tools.dev.environment bench
 
 packages:  # Debian's packages that tests use
 	@$(PYTHON) -m tools.dev.debian
 
 clean:  ## remove caches, build results and the local Airflow
 	rm -rf .airflow .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov dist build
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the environment
-	rm -rf .venv .venv-install.log
+	rm -rf .venv .venv-bench .venv*-install.log

@@ -8,17 +8,20 @@ times slower without it, and four of them start at once.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ROOT", "EnvironmentProblem", "ensure_environment", "environment_folder"]
+__all__ = ["EXTRAS", "ROOT", "EnvironmentProblem", "ensure_environment", "environment_folder"]
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = "airflow,runner,agents,dev"
+EXTRAS: dict[str, str] = {"run": "airflow,runner,agents", "dev": "airflow,runner,agents,dev", "bench": "airflow,bench"}
+"""What an environment is for -> the distribution's extras in it. A smaller one is made, and starts, faster."""
 _STAMP = "sop-environment.stamp"
 _MINIMUM = (3, 11)
 
@@ -32,9 +35,10 @@ def environment_folder() -> Path:
     return Path(os.environ.get("SOP_VENV") or ROOT / ".venv")
 
 
-def ensure_environment(folder: Path, *, report: bool = True) -> bool:
+def ensure_environment(folder: Path, purpose: str = "dev", *, report: bool = True) -> bool:
     """Make or renew the environment in ``folder``; return whether anything had to be done.
 
+    :param purpose: key of `EXTRAS`; an environment for ``dev`` serves ``run``, too.
     :raises EnvironmentProblem: Python is too old, or an installation step failed.
     """
     if sys.version_info < _MINIMUM:
@@ -44,8 +48,12 @@ def ensure_environment(folder: Path, *, report: bool = True) -> bool:
         )
     stamp = folder / _STAMP
     wanted = _digest(folder)
-    if _read(stamp) == wanted and (folder / "bin" / "python").exists():
+    made_for, _, digest = (_read(stamp) or "").partition(" ")
+    current = digest == wanted and (folder / "bin" / "python").exists()
+    if current and (made_for == purpose or (made_for, purpose) == ("dev", "run")):
         return False
+    if made_for == "dev" and purpose == "run":
+        purpose = "dev"  # renewing what tests need keeps what tests need
     if report:
         print(f"Making the environment in {folder} (minutes the first time) ...", flush=True)
     log = folder.parent / f"{folder.name}-install.log"
@@ -53,16 +61,16 @@ def ensure_environment(folder: Path, *, report: bool = True) -> bool:
     if not (folder / "bin" / "python").exists():
         _call([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], log)
     stamp.unlink(missing_ok=True)
-    _call([*_install_command(uv, folder)], log)
-    stamp.write_text(wanted)
+    _call(_install_command(uv, folder, EXTRAS[purpose]), log)
+    stamp.write_text(f"{purpose} {wanted}")
     return True
 
 
-def _install_command(uv: str, folder: Path) -> list[str]:
+def _install_command(uv: str, folder: Path, extras: str) -> list[str]:
     constraints = str(ROOT / "constraints.txt")
     return [
         uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "--compile-bytecode",
-        "--constraints", constraints, "--build-constraints", constraints, "--editable", f"{ROOT}[{EXTRAS}]",
+        "--constraints", constraints, "--build-constraints", constraints, "--editable", f"{ROOT}[{extras}]",
     ]  # fmt: skip
 
 
@@ -71,7 +79,7 @@ def _digest(folder: Path) -> str:
     for name in ("constraints.txt", "pyproject.toml"):
         content.update((ROOT / name).read_bytes())
     # An environment knows its own path, the checkout's and the interpreter's: moved or renewed ones do not work.
-    content.update(repr((str(folder), str(ROOT), sys.version, EXTRAS)).encode())
+    content.update(repr((str(folder), str(ROOT), sys.version, sorted(EXTRAS.items()))).encode())
     return content.hexdigest()
 
 
@@ -136,10 +144,13 @@ def _version(parts: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in parts)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Make the environment; return the exit code."""
+    parser = argparse.ArgumentParser(description="Make the virtual environment, or see that it is up to date.")
+    parser.add_argument("purpose", choices=sorted(EXTRAS), nargs="?", default="dev")
+    purpose = parser.parse_args(arguments).purpose
     try:
-        ensure_environment(environment_folder())
+        ensure_environment(environment_folder(), purpose)
     except EnvironmentProblem as problem:
         print(f"sop: {problem}", file=sys.stderr)
         return 1

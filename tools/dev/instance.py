@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TextIO
 
@@ -129,8 +129,12 @@ class Instance:
         return True
 
     def _database_identity(self) -> str:
-        names = ("apache-airflow-core", "apache-airflow-providers-fab", "airflow-sop-provider")
-        parts = [f"{name} {version(name)}" for name in names]
+        # providers may have tables of their own
+        parts = sorted(
+            f"{found.name} {found.version}"
+            for found in distributions()
+            if found.name.startswith(("apache-airflow", "airflow-sop-provider"))
+        )
         return hashlib.sha256("\n".join([*parts, self.database]).encode()).hexdigest()
 
     def _database_exists(self) -> bool:

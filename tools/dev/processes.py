@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "start_component"]
+__all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "reap", "start_component"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -97,7 +97,7 @@ def end_descendants(*, grace: float) -> list[int]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(left, timeout=grace)
-    _reap()
+    reap()
     return ended
 
 
@@ -107,11 +107,18 @@ def _alive(process: psutil.Process) -> bool:
     return False
 
 
-def _reap() -> None:
-    """Collect adopted descendants, which nobody else waits for."""
+def reap(components: Iterable[Component] = ()) -> None:
+    """Collect descendants that became our children and have ended; nobody else waits for them.
+
+    Whoever asks whether such a process still exists would otherwise be told yes for ever.
+    """
+    own = {component.process.pid: component.process for component in components}
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in own:
+                own[ended.si_pid].poll()  # its exit code belongs to the Popen object
+            else:
+                os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _signal_group(component: Component, number: signal.Signals) -> None:

@@ -27,6 +27,7 @@ from tools.dev.processes import (
     become_subreaper,
     end_components,
     end_descendants,
+    reap,
     start_component,
 )
 from tools.dev.rest import AirflowApi
@@ -127,7 +128,7 @@ class LocalAirflow:
         """Start a component of `COMPONENTS`, for the first time or again."""
         self.components[name] = start_component(
             name,
-            [sys.executable, "-m", "airflow", *COMPONENTS[name]],
+            [sys.executable, "-m", "tools.dev.component", *COMPONENTS[name]],
             environment=component_environment(self.instance.home),
             log=self._fresh_log(name),
         )
@@ -137,6 +138,7 @@ class LocalAirflow:
 
         :raises SupervisorError: naming the component and the reason from its log.
         """
+        reap(self.components.values())
         for component in self.components.values():
             if component.ended:
                 raise SupervisorError(

@@ -1,0 +1,130 @@
+"""`make test`: every test, measured in every process, with the limits of coverage enforced.
+
+Most of the engine runs in processes that the tests start: runners in a cleaned environment, the
+executor's child, whole Airflow components. Coverage reaches all of them through a file in the
+environment's site-packages, which starts the measurement as long as a marker in the checkout names
+its configuration; no variable has to survive a cleaned environment.
+
+Whatever a test leaves running is found (we are the subreaper of all descendants) and ended.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+from tools.dev.environment import ROOT
+from tools.dev.processes import become_subreaper, end_descendants
+from tools.dev.signals import Stopped, raise_on_signals
+
+__all__ = ["BRANCH_LIMIT", "LINE_LIMIT", "figures", "main", "measured"]
+
+LINE_LIMIT = 90.0
+"""Percent of lines that must be more than covered."""
+BRANCH_LIMIT = 85.0
+"""Percent of branches that must be more than covered."""
+
+_MARKER = ROOT / ".coverage-run"
+_DATA = ROOT / ".coverage"
+_SLOW = "airflow or postgres or slow"
+_NO_TESTS = 5
+"""pytest's exit code when a selection is empty."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tests; return the exit code. With arguments for pytest, coverage is printed and not enforced."""
+    chosen = list(sys.argv[1:] if arguments is None else arguments)
+    raise_on_signals()
+    become_subreaper()
+    try:
+        with measured():
+            codes = [_pytest("-n", "2", "-m", f"not ({_SLOW})", *chosen), _pytest("-m", _SLOW, *chosen)]
+    except Stopped:
+        return 130
+    failed = any(code not in {0, _NO_TESTS} for code in codes) or set(codes) == {_NO_TESTS}
+    enough = _report()
+    return 1 if failed or not (enough or chosen) else 0
+
+
+@contextmanager
+def measured() -> Iterator[None]:
+    """Have every Python process of this environment measure itself meanwhile; then put the data together."""
+    for old in ROOT.glob(".coverage.*"):
+        old.unlink()
+    _MARKER.write_text(_configuration())
+    _install_hook()
+    try:
+        yield
+    finally:
+        _MARKER.unlink(missing_ok=True)
+        end_descendants(grace=10)
+        _combine()
+
+
+def _configuration() -> str:
+    """Return the settings of pyproject.toml as a coverage configuration that is valid in any working directory."""
+    settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["run"]
+    lines = [f"{key} = {','.join(value) if isinstance(value, list) else value}" for key, value in settings.items()]
+    return "\n".join(["[run]", f"data_file = {_DATA}", *lines, ""])
+
+
+def _install_hook() -> None:
+    """Write the line that every start of this environment's Python executes; coverage's own line comes after it."""
+    hook = Path(sysconfig.get_path("purelib")) / "a0_sop_coverage.pth"
+    marker = str(_MARKER)
+    hook.write_text(
+        f"import os; os.path.exists({marker!r}) and os.environ.setdefault('COVERAGE_PROCESS_START', {marker!r})\n"
+    )
+
+
+def _pytest(*arguments: str) -> int:
+    print(f"\n$ pytest {' '.join(arguments)}", flush=True)
+    process = subprocess.Popen([sys.executable, "-m", "pytest", "--durations=10", *arguments], cwd=ROOT)
+    while True:
+        pid, status = os.waitpid(-1, 0)  # orphans of tests end here, too, and must not stay as zombies
+        if pid == process.pid:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _combine() -> None:
+    combined = coverage.Coverage(data_file=str(_DATA), config_file=str(ROOT / "pyproject.toml"))
+    combined.erase() if not any(ROOT.glob(".coverage.*")) else combined.combine([str(ROOT)])
+    combined.save()
+
+
+def figures(totals: dict[str, Any]) -> tuple[float, float]:
+    """Return percent of lines and of branches covered, from the totals of coverage's JSON report."""
+    lines = 100.0 * totals["covered_lines"] / max(1, totals["num_statements"])
+    branches = 100.0 * totals["covered_branches"] / max(1, totals["num_branches"])
+    return lines, branches
+
+
+def _report() -> bool:
+    """Print the report and both figures; return whether they are above the limits."""
+    import json
+
+    measured_data = coverage.Coverage(data_file=str(_DATA), config_file=str(ROOT / "pyproject.toml"))
+    measured_data.load()
+    measured_data.report(file=sys.stdout)
+    target = ROOT / ".coverage.json"
+    measured_data.json_report(outfile=str(target))
+    lines, branches = figures(json.loads(target.read_text())["totals"])
+    enough = lines > LINE_LIMIT and branches > BRANCH_LIMIT
+    print(
+        f"coverage: lines {lines:.1f} % (more than {LINE_LIMIT:.0f} wanted),"
+        f" branches {branches:.1f} % (more than {BRANCH_LIMIT:.0f} wanted){'' if enough else ' - TOO LOW'}"
+    )
+    return enough
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
