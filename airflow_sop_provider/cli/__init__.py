@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     import click
 
-    from airflow_sop_provider.cli.app import app
+    from airflow_sop_provider.cli.app import ReaderGoneError, app
 
     try:
         code = app.main(arguments, prog_name="sop", standalone_mode=False)
@@ -59,8 +59,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        raise
+    except ReaderGoneError as error:
+        raise BrokenPipeError from error
     except OSError as error:
         click.echo(f"Error: {_describe(error)}", err=True)
         return 1

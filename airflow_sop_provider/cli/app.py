@@ -12,7 +12,7 @@ import click
 
 from airflow_sop_provider import __version__
 
-__all__ = ["app"]
+__all__ = ["ReaderGoneError", "app"]
 
 SHAPES = ("chain", "diamond", "fan-out", "branch", "rollback", "agent-centric")
 MODES = ("auto", "system_design", "agent_centric")
@@ -22,7 +22,19 @@ _FILE_OR_FOLDER = click.Path(exists=True, readable=True, path_type=Path)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_SETTINGS)
+class ReaderGoneError(Exception):
+    """Whoever read our output has stopped; under this name, as click turns a broken pipe into exit code 1."""
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+
+
+@click.group(cls=_Group, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="sop")
 def app() -> None:
     """Write, check and understand SOPs, the procedures that become Airflow DAGs.

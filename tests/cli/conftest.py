@@ -5,37 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-GOOD = """\
-sop: {id}
-version: 1.0.0
-title: A good one
-steps:
-  - id: first
-    compute: {{one: "1"}}
-  - id: second
-    needs: [first]
-    compute: {{two: "steps.first.one + 1"}}
-"""
-
-BAD = """\
-sop: bad
-version: 1.0.0
-title: A bad one
-steps:
-  - id: first
-    compute: {one: "1"}
-  - id: second
-    need: [first]
-    compute: {two: "steps.third.one"}
-"""
-
+from tests.cli.helpers import BAD, GOOD, ROOT, Sop
 
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
@@ -49,9 +23,6 @@ def bad(tmp_path: Path) -> Path:
     path = tmp_path / "bad.yaml"
     path.write_text(BAD)
     return path
-
-
-Sop = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 
-from airflow_sop_provider.fleet.servers.python_environment import build_server
+from airflow_sop_provider.fleet.servers.python_environment_tools import build_server
 from airflow_sop_provider.sop import LoadedSop, Step, StepState
 from airflow_sop_provider.sop.expressions import evaluate, render
 
