@@ -42,7 +42,8 @@ _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Literal, nodes.Pair, nodes.Keyword, nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem,
     nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare, nodes.Operand, nodes.BinExpr, nodes.UnaryExpr, nodes.Name,
 )  # fmt: skip
-_CACHE = 4096
+_CACHE = 2048
+_CACHED_LENGTH = 300  # of longer ones a cache full would take hundreds of megabytes
 
 
 class ExpressionError(ValueError):
@@ -238,9 +239,19 @@ def _parse_guarded(text: str, parse: Callable[[], Parsed]) -> Parsed:
         return _failed(text, f"it does not compile: {error}")
 
 
-@functools.lru_cache(maxsize=_CACHE)
 def parse_expression(text: str) -> Parsed:
     """Return a bare expression taken apart; never raises, what is wrong is in `findings`."""
+    return (_cached_expression if len(text) <= _CACHED_LENGTH else _expression)(text)
+
+
+def parse_template(text: str) -> Parsed:
+    """Return text with ``{{ expressions }}`` taken apart; never raises, what is wrong is in `findings`."""
+    if "{{" not in text and "{%" not in text:
+        return Parsed(text, (text,))
+    return (_cached_template if len(text) <= _CACHED_LENGTH else _template)(text)
+
+
+def _expression(text: str) -> Parsed:
     stripped = text.strip()
     if stripped.startswith("{{") and stripped.endswith("}}"):
         return _failed(text, "an expression stands bare here, without `{{ }}`", f"write: {stripped[2:-2].strip()}")
@@ -255,12 +266,7 @@ def parse_expression(text: str) -> Parsed:
     return _parse_guarded(text, parse)
 
 
-@functools.lru_cache(maxsize=_CACHE)
-def parse_template(text: str) -> Parsed:
-    """Return text with ``{{ expressions }}`` taken apart; never raises, what is wrong is in `findings`."""
-    if "{{" not in text and "{%" not in text:
-        return Parsed(text, (text,))
-
+def _template(text: str) -> Parsed:
     def parse() -> Parsed:
         parts: list[Any] = []
         for statement in environment().parse(text).body:
@@ -272,6 +278,10 @@ def parse_template(text: str) -> Parsed:
         return _parsed(text, parts)
 
     return _parse_guarded(text, parse)
+
+
+_cached_expression = functools.lru_cache(maxsize=_CACHE)(_expression)
+_cached_template = functools.lru_cache(maxsize=_CACHE)(_template)
 
 
 def rule_results(expression: nodes.Node) -> tuple[list[Any], bool]:

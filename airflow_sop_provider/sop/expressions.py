@@ -22,7 +22,7 @@ from airflow_sop_provider.sop.sandbox import environment
 
 __all__ = ["ASK", "ExpressionError", "evaluate", "references", "render"]
 
-_CACHE = 4096
+_CACHE = 1024
 
 
 def evaluate(expression: str, names: Mapping[str, Any]) -> Any:

@@ -73,9 +73,7 @@ def _join(environment: Environment, value: Iterable[Any], d: str = "", attribute
 
 
 @pass_environment
-def _sum(
-    environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0
-) -> Any:
+def _sum(environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0) -> Any:
     items = _counting(iterable)
     if attribute is not None:
         items = map(make_attrgetter(environment, attribute), items)

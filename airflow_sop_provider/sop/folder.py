@@ -34,15 +34,21 @@ def find_files(folder: Path) -> list[Path]:
     found: list[Path] = []
     pending = [folder]
     while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(Path(entry.path))
-                elif Path(entry.name).suffix.lower() in SUFFIXES and not (entry.is_symlink() and entry.is_dir()):
-                    found.append(Path(entry.path))
+        current = pending.pop()
+        try:
+            entries = [entry for entry in os.scandir(current) if not entry.name.startswith(".")]
+        except OSError:
+            if current == folder:
+                raise
+            found.append(current)  # reading it as a file says what is wrong, and the others go on
+            continue
+        pending += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+        found += [Path(entry.path) for entry in entries if _is_sop_file(entry)]
     return sorted(found)
+
+
+def _is_sop_file(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
 
 
 def check_folder(folder: Path) -> Iterator[CheckResult]:

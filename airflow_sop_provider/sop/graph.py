@@ -100,9 +100,7 @@ class WorkflowGraph:
     def ready(self, states: Mapping[str, StepState]) -> tuple[str, ...]:
         """Return the pending steps that may start now, in topological order."""
         return tuple(
-            step
-            for step in self.order
-            if states.get(step, "pending") == "pending" and self.fate(step, states) == "run"
+            step for step in self.order if states.get(step, "pending") == "pending" and self.fate(step, states) == "run"
         )
 
     def triggered_by(self, step: str, states: Mapping[str, StepState]) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def _check(source: Source, content: bytes, path: Path) -> CheckResult:
 
 def _elsewhere(new: list[Problem], old: list[Problem]) -> list[Problem]:
     """Return the new problems at places that have none yet: one mistake is told once, by who saw it first."""
-    taken = {(problem.line, problem.column) for problem in old}
+    taken = {(problem.line, problem.column) for problem in old if problem.code != "missing-key"}
     return [problem for problem in new if (problem.line, problem.column) not in taken]
 
 

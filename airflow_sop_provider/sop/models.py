@@ -53,6 +53,9 @@ __all__ = [
     "StepKind",
 ]
 
+MAX_STEPS = 1000
+"""Most steps of an SOP; Airflow's graph and scheduler are no use far below."""
+
 Mode = Literal["auto", "system_design", "agent_centric"]
 Priority = Literal["critical", "high", "normal", "low"]
 
@@ -117,9 +120,11 @@ class Sop(Model):
     schedule: Schedule | None = Field(None, description="When executions start by themselves; never if left out.")
     escalation: list[Escalation] = Field(default_factory=list, description="Whom to tell when an execution fails.")
     guidance: Text | None = Field(None, description="Text that every agent of this SOP is given.")
-    steps: list[Step] = Field(min_length=1, description="The steps; their order is given by `needs`.")
+    steps: list[Step] = Field(
+        min_length=1, max_length=MAX_STEPS, description="The steps; their order is given by `needs`."
+    )
     rollback: list[RollbackStep] = Field(
-        default_factory=list, description="Steps that undo others when the execution fails."
+        default_factory=list, max_length=MAX_STEPS, description="Steps that undo others when the execution fails."
     )
 
     def step(self, step_id: str) -> Step:

@@ -13,9 +13,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Problem", "SopError", "nearest", "printable"]
+__all__ = ["MAX_PROBLEMS", "Problem", "SopError", "nearest", "printable"]
+
+MAX_PROBLEMS = 100
+"""Most problems each stage of checking reports of one file; who has more has something else in mind."""
 
 _EXCERPT_WIDTH = 120
+_CANDIDATES = 300  # a likeness costs tens of microseconds
 _RED, _BOLD, _BLUE, _RESET = "\x1b[31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
 
 
@@ -81,9 +85,9 @@ class SopError(ValueError):
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate most like `word`, None if none is like it."""
-    known = sorted(set(candidates))
-    folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
+    """Return the candidate most like `word`, None if none is like it; among many only some are looked at."""
+    known = sorted({name for name in candidates if abs(len(name) - len(word)) <= 2 + len(word) // 2})
+    folded = {name.lower().replace("-", "_"): name for name in known[:_CANDIDATES]}
     match = difflib.get_close_matches(word.lower().replace("-", "_")[:100], folded, n=1, cutoff=0.6)
     return folded[match[0]] if match else None
 

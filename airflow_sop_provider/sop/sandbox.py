@@ -16,6 +16,7 @@ from jinja2 import StrictUndefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from airflow_sop_provider.sop.bounds import bounded_range, calculate, joined
 from airflow_sop_provider.sop.filters import FILTERS, TESTS, method
@@ -31,6 +32,13 @@ class Missing(StrictUndefined):
     """
 
     __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint or self._undefined_obj is missing:
+            return self._undefined_hint or f"`{self._undefined_name}` is not known here"
+        there = ", ".join(map(str, self._undefined_obj))[:200] if isinstance(self._undefined_obj, Mapping) else ""
+        return f"there is no `{self._undefined_name}`{f'; there is {there}' if there else ''}"
 
 
 class _Generator(CodeGenerator):

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from airflow_sop_provider.sop.fields import NAME_HELP
 from airflow_sop_provider.sop.models import Sop
-from airflow_sop_provider.sop.problems import Problem, nearest
+from airflow_sop_provider.sop.problems import MAX_PROBLEMS, Problem, nearest
 from airflow_sop_provider.sop.source import Source
 from airflow_sop_provider.sop.yaml_nodes import Node, Path, find_node, place_of
 
@@ -21,7 +21,6 @@ _TYPE_NAMES = {
     "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
     "dict_type": "a mapping of keys to values", "list_type": "a list", "model_type": "a mapping of keys to values",
 }  # fmt: skip
-_MOST = 100
 
 
 def build(data: Mapping[str, Any], root: Node, source: Source) -> tuple[Sop | None, list[Problem]]:
@@ -33,7 +32,7 @@ def build(data: Mapping[str, Any], root: Node, source: Source) -> tuple[Sop | No
         return Sop.model_validate(data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-        wrong = [detail for detail in details[:_MOST] if detail["type"] != "step_kind"]
+        wrong = [detail for detail in details[:MAX_PROBLEMS] if detail["type"] != "step_kind"]
         misspelt = {(*path[:-1], _meant(path)) for detail in wrong
                     if detail["type"] == "extra_forbidden" and (path := detail["loc"])}  # fmt: skip
         return None, [_problem(detail, root, source) for detail in wrong

@@ -16,7 +16,7 @@ def value_errors(value: Any, schema: Mapping[str, Any]) -> list[str]:
     return [f"{error.json_path}: {error.message[:500]}" for error in found]
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _validator(schema: str) -> Any:
     from jsonschema import Draft202012Validator
 

@@ -22,7 +22,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from airflow_sop_provider.sop.problems import Problem
+from airflow_sop_provider.sop.problems import MAX_PROBLEMS, Problem
 from airflow_sop_provider.sop.scalars import Ambiguous, plain_scalar, tagged_scalar
 from airflow_sop_provider.sop.source import Source
 
@@ -89,7 +89,8 @@ class _Composer:
         raise _Stop(self.source.problem(code, message, mark.line + 1, mark.column + 1, suggestion))
 
     def report(self, code: str, message: str, node: Node, suggestion: str | None = None) -> None:
-        self.problems.append(self.source.problem(code, message, node.line, node.column, suggestion))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(self.source.problem(code, message, node.line, node.column, suggestion))
 
     def node(self, event: _Event, depth: int) -> Node:
         self.count += 1

@@ -6,10 +6,11 @@ run, and find what they can, in a document that has other mistakes too.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_sop_provider.sop.checks.document import Document
+from airflow_sop_provider.sop.checks.document import Document, Enough
 from airflow_sop_provider.sop.checks.formulas import check_formulas
 from airflow_sop_provider.sop.checks.graph import check_graph
 from airflow_sop_provider.sop.checks.kinds import check_kinds
@@ -29,6 +30,7 @@ _CHECKS = (check_kinds, check_graph, check_tools, check_formulas, check_schemas,
 def check_document(data: Mapping[str, Any], root: Node, source: Source) -> list[Problem]:
     """Return every problem of the document as a whole."""
     document = Document(data, root, source)
-    for check in _CHECKS:
-        check(document)
+    with contextlib.suppress(Enough):
+        for check in _CHECKS:
+            check(document)
     return document.problems

@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from airflow_sop_provider.sop.problems import Problem
+from airflow_sop_provider.sop.models import MAX_STEPS
+from airflow_sop_provider.sop.problems import MAX_PROBLEMS, Problem
 from airflow_sop_provider.sop.source import Source
 from airflow_sop_provider.sop.yaml_nodes import Node, Path, find_node, place_of
 
-__all__ = ["Document", "StepView"]
+__all__ = ["Document", "Enough", "StepView"]
+
+
+class Enough(Exception):
+    """So many problems were found that looking on makes no sense."""
 
 
 class StepView:
@@ -56,6 +61,8 @@ class Document:
         if word and node is not None:
             found = self.source.find(word, (node.line, node.column), (node.end_line, node.end_column))
             line, column = found or (line, column)
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Enough
         self.problems.append(self.source.problem(code, message, line, column, suggestion))
 
     def mapping(self, key: str) -> dict[str, Any]:
@@ -86,6 +93,6 @@ class Document:
 
     def _views(self, key: str) -> Iterator[StepView]:
         listed = self.data.get(key)
-        for index, data in enumerate(listed if isinstance(listed, list) else []):
+        for index, data in enumerate(listed[:MAX_STEPS] if isinstance(listed, list) else []):
             if isinstance(data, dict):
                 yield StepView((key, index), data)
