@@ -100,7 +100,7 @@ class Attempt:
         clean = self._context.redactor.clean({"message": message, "details": details or {}})
         return self._verdict(status="failed", error=VerdictError(type=error_type, code=code, **clean))
 
-    def _verdict(self, **parts: Any) -> Verdict:  # noqa: ANN401 - fields of Verdict
+    def _verdict(self, **parts: Any) -> Verdict:
         return Verdict(
             started_at=self._started_at,
             ended_at=datetime.now(UTC),

@@ -31,7 +31,7 @@ _SIGNAL_BASE = 128
 _DRAIN_SECONDS = 2.0  # for output of a program that ended while something it started still holds the pipe
 
 
-def run_command(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def run_command(context: StepContext) -> Any:
     """Run the step's command and return its outputs, ``{"exit_code": 0}`` if it wrote none.
 
     :raises StepFailureError: with the program's own exit code if that is not 0; exit 65
@@ -111,7 +111,7 @@ def _failure(program: str, code: int, last_lines: list[str]) -> StepFailureError
     )
 
 
-def _outputs(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+def _outputs(path: Path) -> Any:
     try:
         size = path.stat().st_size
     except FileNotFoundError:

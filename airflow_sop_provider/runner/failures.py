@@ -37,21 +37,21 @@ class StepSkippedError(Exception):
     """The step's ``when`` is false; not a failure, but it ends the step wherever it is found."""
 
 
-def bad_data(code: str, message: str, **details: Any) -> StepFailureError:  # noqa: ANN401 - any JSON value
+def bad_data(code: str, message: str, **details: Any) -> StepFailureError:
     """Return a failure caused by values (exit 65, permanent)."""
     return StepFailureError(ErrorType.PERMANENT, ExitCode.BAD_DATA, code, message, details)
 
 
-def not_allowed(code: str, message: str, **details: Any) -> StepFailureError:  # noqa: ANN401 - any JSON value
+def not_allowed(code: str, message: str, **details: Any) -> StepFailureError:
     """Return a refusal (exit 77, permanent)."""
     return StepFailureError(ErrorType.PERMANENT, ExitCode.NOT_ALLOWED, code, message, details)
 
 
-def bad_configuration(code: str, message: str, **details: Any) -> StepFailureError:  # noqa: ANN401 - any JSON value
+def bad_configuration(code: str, message: str, **details: Any) -> StepFailureError:
     """Return a failure that only a change of configuration can heal (exit 78, permanent)."""
     return StepFailureError(ErrorType.PERMANENT, ExitCode.BAD_CONFIGURATION, code, message, details)
 
 
-def transient(code: str, message: str, **details: Any) -> StepFailureError:  # noqa: ANN401 - any JSON value
+def transient(code: str, message: str, **details: Any) -> StepFailureError:
     """Return a failure that may be gone on the next attempt (exit 75)."""
     return StepFailureError(ErrorType.TRANSIENT, ExitCode.TRANSIENT, code, message, details)

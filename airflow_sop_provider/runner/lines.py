@@ -35,7 +35,7 @@ class Redactor:
         """Never let ``values`` appear in a log line, an event or an error message again."""
         self._secrets += [value for value in values if len(value) >= _SHORTEST_SECRET]
 
-    def clean(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def clean(self, value: Any) -> Any:
         """Return a JSON value without secrets in any of its texts."""
         if not self._secrets:
             return value
@@ -76,11 +76,11 @@ class Log(_Lines):
     def __init__(self, redactor: Redactor, descriptor: int = 1) -> None:
         super().__init__(descriptor, redactor)
 
-    def info(self, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def info(self, text: str, **fields: Any) -> None:
         """Write a line of level info."""
         self.line("info", text, **fields)
 
-    def line(self, level: str, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def line(self, level: str, text: str, **fields: Any) -> None:
         """Write a line: ``timestamp``, ``level``, ``event`` and ``fields``."""
         self.write({"timestamp": utc_now(), "level": level, "event": text, **fields})
 
@@ -97,7 +97,7 @@ class EventLog(_Lines):
         self._identity = identity
         self.dropped = 0
 
-    def emit(self, event: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def emit(self, event: str, **fields: Any) -> None:
         """Append one event with the time it happened."""
         if not self.write({"time": utc_now(), "event": event, **self._identity, **fields}):
             self.dropped += 1

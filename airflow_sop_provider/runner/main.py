@@ -112,7 +112,7 @@ def _assignment(document: dict[str, Any]) -> Assignment | str:
         return f"The assignment is not valid: {error}"
 
 
-def _refuse(problem: str, reporter: Any, started_at: datetime) -> int:  # noqa: ANN401 - imported late, see above
+def _refuse(problem: str, reporter: Any, started_at: datetime) -> int:
     from airflow_sop_provider.contract.exit_codes import ErrorType
     from airflow_sop_provider.contract.verdict import Verdict, VerdictError
 

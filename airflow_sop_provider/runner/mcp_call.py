@@ -49,7 +49,7 @@ def call_tool(
     tool: str,
     arguments: dict[str, Any],
     timeout: float,
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     """Return the tool's result: structured if it has one, else its text as JSON, else its text.
 
     :param timeout: seconds for everything, starting or connecting included.
@@ -70,7 +70,7 @@ async def _call(
     arguments: dict[str, Any],
     timeout: float,  # noqa: ASYNC109 - a limit from the SOP, enforced below
     tap: HttpTap,
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     async with asyncio.timeout(timeout), contextlib.AsyncExitStack() as stack:
         transport = await stack.enter_async_context(_transport(context, name, server, tap))
         info = Implementation(name="airflow-sop-runner", version=__version__)
@@ -111,7 +111,7 @@ def _secrets(context: StepContext, declared: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _log_pipe(context: StepContext, name: str) -> Any:  # noqa: ANN401 - a generator of one descriptor
+def _log_pipe(context: StepContext, name: str) -> Any:
     """Give the writing end of a pipe whose lines become lines of our log; the caller closes it."""
     reading, writing = os.pipe()
     thread = threading.Thread(
@@ -154,7 +154,7 @@ def _check_arguments(arguments: dict[str, Any], tool: Tool) -> None:
         )
 
 
-def _value(result: CallToolResult, name: str, tool: str) -> Any:  # noqa: ANN401 - any JSON value
+def _value(result: CallToolResult, name: str, tool: str) -> Any:
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     if result.is_error:
         raise _tool_failure(result, name, tool, "\n".join(texts))

@@ -27,7 +27,7 @@ def check_outputs(outputs: object, schema: dict[str, Any] | None) -> None:
         )
 
 
-def violation(value: Any, schema: dict[str, Any], *, code: str, what: str) -> tuple[str, str] | None:  # noqa: ANN401 - JSON
+def violation(value: Any, schema: dict[str, Any], *, code: str, what: str) -> tuple[str, str] | None:
     """Return (JSON path, message) of the violation that explains most, None if ``value`` fits.
 
     References are resolved within the schema only: a schema never makes the runner fetch a URL.

@@ -55,7 +55,7 @@ class StepContext:
             return expression  # YAML already made it a value: `when: true`
         return _guarded(lambda: evaluate(expression, self.names), where)
 
-    def render(self, value: object, where: str) -> Any:  # noqa: ANN401 - any JSON value
+    def render(self, value: object, where: str) -> Any:
         """Render ``{{ … }}`` in the strings of a JSON value.
 
         :raises StepFailureError: exit 65 (``expression``) if one cannot be evaluated.
@@ -64,7 +64,7 @@ class StepContext:
 
         return _guarded(lambda: render(value, self.names), where)
 
-    def action(self, action: str, text: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def action(self, action: str, text: str, **fields: Any) -> None:
         """Record the start of an action, in the log and as an event."""
         if self.first_action_seconds is None:
             self.first_action_seconds = seconds_since_process_start()

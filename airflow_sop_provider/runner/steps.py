@@ -13,7 +13,7 @@ from airflow_sop_provider.runner.values import check_size, to_items
 __all__ = ["execute"]
 
 
-def execute(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def execute(context: StepContext) -> Any:
     """Carry out the assignment's task and return its checked outputs.
 
     :raises StepSkippedError: if ``when`` is false.
@@ -36,7 +36,7 @@ def _items(context: StepContext) -> list[Any]:
     return to_items(context.evaluate(context.step["for_each"], "for_each"))
 
 
-def _step(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def _step(context: StepContext) -> Any:
     when = context.step.get("when")
     if when is not None and not context.evaluate(when, "when"):
         raise StepSkippedError(f"`when` is false: {when}")
@@ -46,35 +46,35 @@ def _step(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
     raise bad_configuration("no-kind", "The step has none of the kinds this runner knows. Update the runner.")
 
 
-def _tool(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def _tool(context: StepContext) -> Any:
     from airflow_sop_provider.runner.tool import run_tool
 
     return run_tool(context)
 
 
-def _compute(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def _compute(context: StepContext) -> Any:
     from airflow_sop_provider.runner.compute import run_compute
 
     return run_compute(context)
 
 
-def _decision(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def _decision(context: StepContext) -> Any:
     from airflow_sop_provider.runner.decision import run_decision
 
     return run_decision(context)
 
 
-def _command(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def _command(context: StepContext) -> Any:
     from airflow_sop_provider.runner.command import run_command
 
     return run_command(context)
 
 
-def _agent_step(_context: StepContext) -> Any:  # noqa: ANN401 - never returns
+def _agent_step(_context: StepContext) -> Any:
     raise _agent("an `agent` step")
 
 
-def _approval(_context: StepContext) -> Any:  # noqa: ANN401 - never returns
+def _approval(_context: StepContext) -> Any:
     raise bad_configuration(
         "approval-unavailable", "Approvals are not carried out by this runner. Update the runner or remove the step."
     )

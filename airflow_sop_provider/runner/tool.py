@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT = 300.0
 """Seconds for a call when neither the server nor the step sets a limit."""
 
 
-def run_tool(context: StepContext) -> Any:  # noqa: ANN401 - any JSON value
+def run_tool(context: StepContext) -> Any:
     """Call the step's tool and return its result.
 
     :raises StepFailureError: exit 77 if the SOP does not allow the tool; 78 if the fleet has no such
@@ -74,7 +74,7 @@ def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
 
 def _call(
     context: StepContext, server_name: str, server: StdioServer | HttpServer, tool: str, arguments: dict[str, Any]
-) -> Any:  # noqa: ANN401 - any JSON value
+) -> Any:
     gc.disable()  # importing MCP makes many objects and no garbage; collecting meanwhile doubles the CPU time
     from airflow_sop_provider.runner.mcp_call import call_tool
 
@@ -90,7 +90,7 @@ def _record_access(
     tool: str,
     arguments: dict[str, Any],
     seconds: float,
-    result: Any,  # noqa: ANN401 - any JSON value
+    result: Any,
     error: StepFailureError | None,
 ) -> None:
     """Log the access whether or not it succeeded: digests prove what was asked and answered, and leak neither."""

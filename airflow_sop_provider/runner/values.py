@@ -26,7 +26,7 @@ _MAX_DEPTH = 100
 """Levels of nesting; deeper values would exhaust the stack of whoever reads them."""
 
 
-def to_json(value: object, where: str) -> Any:  # noqa: ANN401 - any JSON value
+def to_json(value: object, where: str) -> Any:
     """Return ``value`` as a JSON value: mappings with text keys, lists for other iterables.
 
     :param where: name of the value in error messages.
@@ -35,7 +35,7 @@ def to_json(value: object, where: str) -> Any:  # noqa: ANN401 - any JSON value
     return _to_json(value, where, 0)
 
 
-def _to_json(value: object, where: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
+def _to_json(value: object, where: str, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise bad_data("not-json", f"`{where}` is nested more than {_MAX_DEPTH} levels deep.")
     if value is None or isinstance(value, bool | int):

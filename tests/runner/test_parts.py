@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_sop_provider.contract import Verdict
@@ -22,11 +22,13 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_json_values_stay_as_they_are(value):
     assert values.to_json(value, "v") == value
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_digest_and_size_take_every_json_value(value):
     assert values.digest(value) == values.digest(values.to_json(value, "v"))
@@ -55,7 +57,7 @@ def test_what_has_no_json_form_is_refused(value):
 def test_undefined_is_refused():
     from jinja2 import Undefined
 
-    with pytest.raises(StepFailureError, match="StrictUndefined|Undefined"):
+    with pytest.raises(StepFailureError, match="Undefined"):
         values.to_json([Undefined(name="x")], "v")
 
 
@@ -82,6 +84,7 @@ def test_events_without_a_place_are_counted(tmp_path):
 LETTERS = st.text(alphabet='ab"\\\né', min_size=4)
 
 
+@settings(deadline=None)
 @given(secret=LETTERS, before=LETTERS, after=LETTERS)
 def test_secrets_never_appear_in_a_line(secret, before, after):
     redactor = Redactor()

@@ -107,7 +107,11 @@ def test_items_must_be_a_list(attempt, expression):
 def test_items_are_as_many_as_airflow_maps(attempt):
     run = {"kind": "items", "step": {"for_each": "inputs.l"}}
     assert len(attempt(run["step"], kind="items", inputs={"l": [0] * 1024}).outputs) == 1024
-    assert attempt(run["step"], kind="items", inputs={"l": [0] * 1025}).failure == ("permanent", "for-each-too-long", 65)
+    assert attempt(run["step"], kind="items", inputs={"l": [0] * 1025}).failure == (
+        "permanent",
+        "for-each-too-long",
+        65,
+    )
 
 
 def test_outputs_schema_names_the_path(attempt):

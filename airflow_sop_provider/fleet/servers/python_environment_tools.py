@@ -10,6 +10,7 @@ from typing import Annotated
 from mcp.server.mcpserver import MCPServer
 from pydantic import BaseModel, Field
 
+from airflow_sop_provider import __version__
 from airflow_sop_provider.fleet.servers.distributions import (
     Environment,
     LicenceStatement,
@@ -76,7 +77,10 @@ def build_server(folder: Path | None = None) -> MCPServer:
     :param folder: a site-packages folder to serve instead of the running interpreter's path.
     """
     server = MCPServer(
-        "python-environment", instructions="The installed Python environment, read-only.", log_level="WARNING"
+        "python-environment",
+        version=__version__,
+        instructions="The installed Python environment, read-only.",
+        log_level="WARNING",
     )
 
     @server.tool()
