@@ -67,6 +67,8 @@ PROVIDER_INFO: dict[str, Any] = {
     "operators": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.operators.sop_step"]}],
     "bundles": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.bundles.sop_bundle"]}],
     "executors": ["airflow_sop_provider.executors.sop_executor.SopExecutor"],
+    # Without a "cli" section every `airflow` command imports the executor to ask it for commands.
+    "cli": ["airflow_sop_provider.provider_info.airflow_commands"],
     "config": {
         CONFIG_SECTION: {
             "description": "Options of the SOP execution engine.",
@@ -74,3 +76,8 @@ PROVIDER_INFO: dict[str, Any] = {
         }
     },
 }
+
+
+def airflow_commands() -> list[Any]:
+    """Return the commands added to `airflow`: none, the command line of this distribution is `sop`."""
+    return []

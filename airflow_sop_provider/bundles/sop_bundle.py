@@ -14,6 +14,7 @@ Configure it as::
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ class SopBundle(BaseDagBundle):
         super().__init__(refresh_interval=refresh_interval or settings.refresh_seconds, **kwargs)
         self.folder = Path(path).expanduser().absolute() if path else settings.sops_folder
         self._documents = DocumentFolder(self.folder)
-        self._stubs = StubFolder(self.base_dir / "stubs")
+        # Airflow keeps bundles under the host's temporary folder by default, where another Airflow may
+        # have a bundle of this name: what is derived from one folder of documents is kept apart.
+        origin = hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]
+        self._stubs = StubFolder(self.base_dir / f"stubs-{origin}")
 
     @property
     def path(self) -> Path:

@@ -26,7 +26,7 @@ from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, 
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
-from airflow_sop_provider.executors.log_pump import PATIENCE_SECONDS, pump
+from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SECONDS, pump
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
 from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, Runtime, RuntimeFailedError
@@ -58,6 +58,7 @@ class AttemptCarrier:
         self._handle: Handle | None = None
         self._stopped: str | None = None
         self._log: AttemptLog | None = None
+        self._pump: asyncio.Future[None] | None = None
         self.running = False
         """Whether Airflow has it as running under our identity.
 
@@ -84,6 +85,22 @@ class AttemptCarrier:
             self.running = False
         return self._finished(self._stopped is None, self._stopped)
 
+    async def clean_up(self) -> None:
+        """Complete the log, upload it and remove the container; `carry` has returned before.
+
+        Only a full disk makes this take long; the result is known by then.
+        """
+        if self._pump is not None:
+            await asyncio.wait({self._pump}, timeout=LINGER_SECONDS)
+            if not self._pump.done():
+                self._pump.cancel()
+                log.warning("gave up on the log %s", self._message.log_path)
+            elif (error := self._pump.exception()) is not None:
+                log.error("the log %s is not complete", self._message.log_path, exc_info=error)
+        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
+        if self._handle is not None:
+            await self._services.runtime.remove(self._handle)
+
     @property
     def may_be_stopped(self) -> bool:
         """Whether a change of its state in Airflow means that it is to be stopped."""
@@ -107,9 +124,6 @@ class AttemptCarrier:
         else:
             text = f"Stopped: {self._stopped}. Nothing of the step runs any more."
             log_file.say("warning", text, container=self._handle.name if self._handle else None)
-        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
-        if self._handle is not None:
-            await self._services.runtime.remove(self._handle)
 
     async def _work(
         self, reporter: Reporter, log_file: AttemptLog, context: dict[str, Any]
@@ -171,16 +185,11 @@ class AttemptCarrier:
         return handle
 
     async def _follow(self, handle: Handle, log_file: AttemptLog) -> Outcome:
-        logs = asyncio.ensure_future(pump(self._services.runtime, handle, log_file))
-        try:
-            outcome = await self._services.runtime.wait(handle)
-            done, _ = await asyncio.wait({logs}, timeout=PATIENCE_SECONDS if self._stopped is None else 1.0)
-            if done:
-                await logs
-            else:
-                log.warning("the log of %s is not complete; the result does not wait for it", handle.name)
-        finally:
-            logs.cancel()
+        self._pump = asyncio.ensure_future(pump(self._services.runtime, handle, log_file))
+        outcome = await self._services.runtime.wait(handle)
+        done, _ = await asyncio.wait({self._pump}, timeout=PATIENCE_SECONDS)
+        if not done:
+            log.warning("the log of %s is not complete; the result does not wait for it", handle.name)
         return outcome
 
     async def _end_container(self, handle: Handle) -> None:

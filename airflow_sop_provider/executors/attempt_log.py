@@ -98,12 +98,18 @@ class AttemptLog:
 def open_attempt_log(relative_path: str) -> AttemptLog:
     """Return the log of an attempt, its folders made with the permissions Airflow is configured for.
 
+    A full disk may forbid even the folders; then they are made with the first line that can be written.
+
     :param relative_path: relative to Airflow's base log folder.
-    :raises OSError: if the disk is full or the folder may not be written.
     """
+    from airflow.configuration import conf
     from airflow.sdk.log import init_log_file
 
-    return AttemptLog(Path(init_log_file(relative_path)))
+    try:
+        return AttemptLog(Path(init_log_file(relative_path)))
+    except OSError as error:
+        log.warning("the log %s cannot be made yet: %s", relative_path, error)
+        return AttemptLog(Path(conf.get_mandatory_value("logging", "base_log_folder"), relative_path))
 
 
 def upload_attempt_log(relative_path: str) -> None:
@@ -125,6 +131,7 @@ def upload_attempt_log(relative_path: str) -> None:
 
 def _append_whole(path: Path, data: bytes) -> None:
     """Append all of ``data`` or nothing, so that a full disk never leaves half a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o664)
     try:
         size = os.fstat(descriptor).st_size

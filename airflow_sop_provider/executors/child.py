@@ -90,11 +90,12 @@ class Child:
         self._spawn(self._carry(key, carrier))
 
     async def _carry(self, key: str, carrier: AttemptCarrier) -> None:
+        self._say(await carrier.carry())
+        # It stays in the table meanwhile, so that the sweep does not take it for a stranger's.
         try:
-            finished = await carrier.carry()
+            await carrier.clean_up()
         finally:
             self._carriers.pop(key, None)
-        self._say(finished)
 
     def _say(self, message: FinishedMessage | ReadyMessage) -> None:
         self._writer.write(message.model_dump_json().encode() + b"\n")

@@ -12,12 +12,15 @@ import logging
 from airflow_sop_provider.executors.attempt_log import AttemptLog
 from airflow_sop_provider.runtimes.base import Handle, Runtime
 
-__all__ = ["PATIENCE_SECONDS", "pump"]
+__all__ = ["LINGER_SECONDS", "PATIENCE_SECONDS", "pump"]
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0
 """How long an attempt that is over waits for its log to be complete before its result is reported."""
+
+LINGER_SECONDS = 600.0
+"""How long a log that could not be written is tried again after that."""
 
 _FLUSH_SECONDS = 0.2
 _RETRY_SECONDS = 1.0

@@ -6,6 +6,7 @@ can be killed and started again one by one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -207,10 +208,8 @@ def _cmdline(pid: int) -> bytes:
 
 
 def _kill(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_permanent_failure_at_once(airflow: AirflowSystem, trace: Path) -> None:
 
 
 def test_exhausted_retries_fail_after_four_attempts(airflow: AirflowSystem, trace: Path) -> None:
-    run, state = airflow.run("flaky", trace=str(trace), code=75, failures=99)
+    _, state = airflow.run("flaky", trace=str(trace), code=75, failures=99)
     assert state == "failed"
     assert len(trace.read_text().splitlines()) == 4
 

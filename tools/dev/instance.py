@@ -225,6 +225,9 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
         "triggerer": {"job_heartbeat_sec": "2"},
         "dag_processor": {
             "dag_bundle_config_list": json.dumps([bundle]),
+            # by default a folder that all Airflows of a machine share
+            "dag_bundle_storage_path": str(instance.home / "bundles"),
+            "dag_bundle_storage_path": str(instance.home / "bundles"),
             "bundle_refresh_check_interval": "1",
             # unchanged files would be serialised again at each pass; a changed one is noticed at the bundle's refresh
             "min_file_process_interval": "600",
