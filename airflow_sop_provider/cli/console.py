@@ -26,8 +26,8 @@ class SopFileError(click.ClickException):
     def show(self, file: IO[str] | None = None) -> None:
         """Print every problem to stderr, in colour on a terminal."""
         colour = wants_colour(sys.stderr)
-        for problem in self.error.problems:
-            click.echo(problem.render(colour=colour), file=file or sys.stderr, color=colour)
+        text = "\n\n".join(problem.render(colour=colour) for problem in self.error.problems)
+        click.echo(text, file=file or sys.stderr, color=colour)
 
 
 def read_sop(path: Path) -> LoadedSop:

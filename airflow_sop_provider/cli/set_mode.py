@@ -36,7 +36,8 @@ def change_mode(file: Path, mode: str) -> None:
         raise SopFileError(error) from error
     _replace(file, changed)
     chosen = read_sop(file).mode
-    click.echo(f"{file}: mode {loaded.sop.mode} -> {mode}. It runs as {chosen.mode}: {chosen.reason}.")
+    runs_as = f" It runs as {chosen.mode}: {chosen.reason}." if mode == "auto" else ""
+    click.echo(f"{file}: mode {loaded.sop.mode} -> {mode}.{runs_as}")
 
 
 def _replace(file: Path, text: str) -> None:

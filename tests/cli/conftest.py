@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.helpers import BAD, GOOD, ROOT, Sop
 
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     path = tmp_path / "good.yaml"

@@ -26,7 +26,9 @@ def install(folder: Path, name: str, *fields: str, version: str = "1.0", recorde
     module.write_text(f"NAME = {name!r}\n")
     info = folder / f"{name}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *fields]))
+    (info / "METADATA").write_text(
+        "\n".join(["Metadata-Version: 2.4", f"Name: {name}", f"Version: {version}", *fields])
+    )
     if recorded:
         digest = base64.urlsafe_b64encode(hashlib.sha256(module.read_bytes()).digest()).rstrip(b"=").decode()
         (info / "RECORD").write_text(f"{name}.py,sha256={digest},{module.stat().st_size}\n{info.name}/RECORD,,\n")
