@@ -19,7 +19,7 @@ from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, Run
 from airflow_sop_provider.runtimes.local_files import AttemptFolder, Marker
 from airflow_sop_provider.runtimes.local_monitor import LocalMonitor, Watched
 from airflow_sop_provider.runtimes.local_spawn import PASSED_ON, check_spec, spawn, start_error
-from airflow_sop_provider.runtimes.log_lines import follow
+from airflow_sop_provider.runtimes.log_lines import LogWatch
 
 __all__ = ["LocalRuntime"]
 
@@ -49,6 +49,7 @@ class LocalRuntime:
         self.root = root.resolve()
         self._passed_on = passed_on
         self._monitor = LocalMonitor(interval=interval, kill_grace=kill_grace)
+        self._logs = LogWatch()
         self._watched: dict[str, Watched] = {}
         self._starting: dict[str, asyncio.Task[Handle]] = {}
 
@@ -75,7 +76,7 @@ class LocalRuntime:
     async def logs(self, handle: Handle, offset: int = 0) -> AsyncIterator[tuple[int, str]]:
         """Follow the output; see `Runtime.logs`."""
         watched = await self._known(handle)
-        async for item in follow(watched.folder.output, offset, watched.over):
+        async for item in self._logs.follow(watched.folder.output, offset, watched.over):
             yield item
 
     async def stop(self, handle: Handle, *, grace: float) -> None:

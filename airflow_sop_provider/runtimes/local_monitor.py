@@ -26,7 +26,7 @@ from airflow_sop_provider.runtimes.local_outcome import ExitStatus, read_outcome
 __all__ = ["LocalMonitor", "Watched", "resident_floor"]
 
 _log = logging.getLogger(__name__)
-_SHARE = 25  # a pass may take 1/25 of the time
+_SHARE = 25  # passes may take 1/25 of a core
 
 
 @dataclass(eq=False)
@@ -174,7 +174,6 @@ class LocalMonitor:
 
     async def _watch_limits(self) -> None:
         while True:
-            begin = time.monotonic()
             if self._running:
                 try:
                     table = await self.processes()
@@ -182,7 +181,7 @@ class LocalMonitor:
                         await self._check(watched, watched.members(table))
                 except Exception:  # one unreadable process must not end the watch of all others
                     _log.exception("a pass over the local attempts failed")
-            await asyncio.sleep(max(self._interval, (time.monotonic() - begin) * _SHARE))
+            await asyncio.sleep(max(self._interval, self._table.cost * _SHARE))
 
     async def _check(self, watched: Watched, members: list[procfs.Process]) -> None:
         resident = sum(p.resident_bytes for p in members)

@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LINE_LIMIT", "follow", "split_lines"]
+__all__ = ["LINE_LIMIT", "LogWatch", "split_lines"]
 
 LINE_LIMIT = 64 * 1024
 """Bytes of a line after which it is cut."""
 
 _BLOCK = 256 * 1024
-_QUICK = 0.05
-_SLOW = 0.4
 
 
 def split_lines(data: bytes, *, final: bool) -> Iterator[tuple[int, str]]:
@@ -51,28 +50,64 @@ def _cut(data: bytes, begin: int) -> int:
     return end
 
 
-async def follow(path: Path, offset: int, over: asyncio.Future[Any]) -> AsyncIterator[tuple[int, str]]:
-    """Yield (offset after the line, line) until ``over`` is done and the file is read to its end.
+@dataclass(eq=False)
+class _Follower:
+    path: Path
+    seen: int
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    Looks often while there is output and rarely while there is none; the end is noticed at once.
+
+class LogWatch:
+    """Looks after all followed files in one task: a timer for each quiet file would cost 20 times as much as looking.
+
+    :param interval: seconds between looks.
     """
-    rest, pause = b"", _QUICK
-    while True:
-        last = over.done()  # before reading: what is written after it is nobody's
-        if last and over.cancelled():  # nobody watches any more: the last line may not be complete
-            return
-        block = _read(path, offset + len(rest))
-        data = rest + block
-        consumed = 0
-        for consumed, line in split_lines(data, final=last and len(block) < _BLOCK):
-            yield offset + consumed, line
-        offset, rest = offset + consumed, data[consumed:]
-        if len(block) == _BLOCK:
-            continue
-        if last:
-            return
-        pause = _QUICK if block else min(pause * 2, _SLOW)
-        await asyncio.wait({over}, timeout=pause)
+
+    def __init__(self, interval: float = 0.1) -> None:
+        self._interval = interval
+        self._followers: set[_Follower] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def follow(self, path: Path, offset: int, over: asyncio.Future[Any]) -> AsyncIterator[tuple[int, str]]:
+        """Yield (offset after the line, line) until ``over`` is done and the file is read to its end."""
+        follower = _Follower(path, offset)
+        over.add_done_callback(lambda _: follower.wake.set())
+        self._followers.add(follower)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(), name="sop-log-watch")
+        rest = b""
+        try:
+            while True:
+                follower.wake.clear()
+                last = over.done()  # before reading: what is written after it is nobody's
+                if last and over.cancelled():  # nobody watches any more: the last line may not be complete
+                    return
+                block = _read(path, offset + len(rest))
+                data, consumed = rest + block, 0
+                for consumed, line in split_lines(data, final=last and len(block) < _BLOCK):
+                    yield offset + consumed, line
+                offset, rest = offset + consumed, data[consumed:]
+                follower.seen = offset + len(rest)
+                if len(block) < _BLOCK:
+                    if last:
+                        return
+                    await follower.wake.wait()
+        finally:
+            self._followers.discard(follower)
+
+    async def _look(self) -> None:
+        while self._followers:
+            await asyncio.sleep(self._interval)
+            for follower in self._followers:
+                if _size(follower.path) > follower.seen:
+                    follower.wake.set()
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _read(path: Path, offset: int) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,8 +146,12 @@ def send_signal(process: Process, number: int) -> None:
 
 @dataclass
 class ProcessTable:
-    """All processes, refreshed by `read`; remembers the mark of each so that it is read once."""
+    """All processes, refreshed by `read`; remembers the mark of each so that it is read once.
 
+    :param cost: CPU seconds of the last pass.
+    """
+
+    cost: float = 0.0
     processes: dict[int, Process] = field(default_factory=dict)
     _marks: dict[tuple[int, int], str | None] = field(default_factory=dict)
     _sessions: dict[int, list[Process]] = field(default_factory=dict)
@@ -155,6 +160,7 @@ class ProcessTable:
 
     def read(self) -> None:
         """Pass over /proc once."""
+        begin = time.thread_time()
         own = os.getpid()
         found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdecimal())
         self.processes = {p.pid: p for p in found if p is not None and p.alive and p.pid not in (1, own)}
@@ -168,6 +174,7 @@ class ProcessTable:
                 self._by_mark.setdefault(mark, []).append(process)
             self._sessions.setdefault(process.session, []).append(process)
             self._children.setdefault(process.parent, []).append(process)
+        self.cost = time.thread_time() - begin
 
     def members(self, mark: str, leader: tuple[int, int], known: set[tuple[int, int]]) -> list[Process]:
         """Return the living processes of one attempt.

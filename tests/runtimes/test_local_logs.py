@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sop_provider.runtimes import LocalRuntime
-from airflow_sop_provider.runtimes.log_lines import LINE_LIMIT, follow, split_lines
+from airflow_sop_provider.runtimes.log_lines import LINE_LIMIT, LogWatch, split_lines
 from tests.runtimes.helpers import lines, program
 
 CONTENT = st.lists(
@@ -61,7 +61,7 @@ def test_a_line_of_exactly_the_limit_is_one_line() -> None:
 
 
 async def collect(path: Path, offset: int, over: asyncio.Future[Any]) -> list[tuple[int, str]]:
-    return [item async for item in follow(path, offset, over)]
+    return [item async for item in LogWatch(0.02).follow(path, offset, over)]
 
 
 async def test_a_file_that_grows_is_followed_to_its_end(tmp_path: Path) -> None:

@@ -22,6 +22,11 @@ from airflow_sop_provider.runtimes.procfs import boot_id
 from tests.runtimes.helpers import lines, open_descriptors, program, until
 
 COUNT = "import sys, time; open(sys.argv[1], 'a').write('ran\\n'); time.sleep(float(sys.argv[2]))"
+UNTIL_GO = """
+import os, sys, time
+open(sys.argv[1], "a").write("ran\\n")
+while not os.path.exists(sys.argv[1] + ".go"): time.sleep(0.02)
+"""
 
 
 async def test_a_program_runs_and_its_end_is_told(runtime: LocalRuntime) -> None:
@@ -134,16 +139,16 @@ def starter(root: Path, *arguments: str) -> subprocess.Popen[str]:
 async def test_a_starter_killed_at_any_moment_leaves_an_attempt_that_runs_once(
     runtime: LocalRuntime, tmp_path: Path, moment: str
 ) -> None:
-    with starter(runtime.root, COUNT, str(tmp_path / "count"), "0.5") as process:
+    with starter(runtime.root, UNTIL_GO, str(tmp_path / "count")) as process:
         if moment == "when it has started":
             assert process.stdout is not None
             await asyncio.to_thread(process.stdout.readline)
         elif moment == "in the middle":
             await until(runtime.root.exists)
         process.kill()
-    spec = program(COUNT, str(tmp_path / "count"), "0.5", labels={"step": "x"})
     found = await runtime.find()
-    handle = await runtime.start(spec)
+    handle = await runtime.start(program(UNTIL_GO, str(tmp_path / "count"), labels={"step": "x"}))
+    (tmp_path / "count.go").touch()
     outcome = await runtime.wait(handle)
     assert (tmp_path / "count").read_text() == "ran\n"
     assert outcome.exit_code in (0, None)
