@@ -217,7 +217,8 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
             "scheduler_idle_sleep_time": "0.1",
             "job_heartbeat_sec": "2",
             "scheduler_heartbeat_sec": "2",
-            "scheduler_health_check_threshold": "15",
+            # long enough that a busy machine does not take a living scheduler for dead
+            "scheduler_health_check_threshold": "30",
             "orphaned_tasks_check_interval": "15",
             "max_tis_per_query": "64",
             "max_dagruns_per_loop_to_schedule": "50",
@@ -226,7 +227,6 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
         "dag_processor": {
             "dag_bundle_config_list": json.dumps([bundle]),
             # by default a folder that all Airflows of a machine share
-            "dag_bundle_storage_path": str(instance.home / "bundles"),
             "dag_bundle_storage_path": str(instance.home / "bundles"),
             "bundle_refresh_check_interval": "1",
             # unchanged files would be serialised again at each pass; a changed one is noticed at the bundle's refresh

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from tools.dev.environment import ROOT
+
 __all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "reap", "start_component"]
 
 _PR_SET_PDEATHSIG = 1
@@ -57,6 +59,7 @@ def start_component(name: str, command: Sequence[str], *, environment: Mapping[s
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(command),
+            cwd=ROOT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
