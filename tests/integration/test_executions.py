@@ -10,8 +10,6 @@ import pytest
 
 from tests.integration.airflow_system import AirflowSystem
 
-pytestmark = pytest.mark.airflow
-
 
 def test_chain_with_inputs(airflow: AirflowSystem) -> None:
     run, state = airflow.run("compute-chain", number=4)

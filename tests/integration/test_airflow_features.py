@@ -1,0 +1,164 @@
+"""What users of Airflow expect of a DAG holds for an SOP: edits, errors, schedules, backfill, priorities, neighbours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.integration.airflow_system import SOPS, AirflowSystem
+
+on_sqlite = pytest.mark.parametrize("airflow", [pytest.param("sqlite", marks=pytest.mark.airflow)], indirect=True)
+
+SINGLE = (SOPS / "single.yaml").read_text()
+
+
+@on_sqlite
+def test_added_edited_and_deleted_documents_are_picked_up(airflow: AirflowSystem) -> None:
+    document = airflow.instance.sops / "fresh.yaml"
+    document.write_text(SINGLE.replace("sop: single", "sop: fresh"))
+    airflow.wait_for_dag("fresh")
+    untouched = airflow.api.dag("single")["last_parsed_time"]
+    document.write_text(SINGLE.replace("sop: single", "sop: fresh").replace("One computed step", "Another title"))
+    airflow.wait_for(lambda: airflow.api.dag("fresh")["dag_display_name"] == "Another title", "the edit", seconds=90)
+    assert airflow.api.dag("single")["last_parsed_time"] == untouched, "an edit parses no other SOP"
+    document.unlink()
+    airflow.wait_for(lambda: _is_gone(airflow, "fresh"), "the deletion", seconds=90)
+
+
+def _is_gone(airflow: AirflowSystem, sop: str) -> bool:
+    dag = airflow.api.dag(sop)
+    return dag is None or dag["is_stale"]
+
+
+@on_sqlite
+def test_a_broken_document_shows_our_message_and_harms_no_other(airflow: AirflowSystem) -> None:
+    document = airflow.instance.sops / "broken.yaml"
+    document.write_text(SINGLE.replace("sop: single", "sop: broken").replace("compute:", "compuet:"))
+    try:
+        errors = airflow.wait_for(
+            lambda: [e for e in airflow.api.import_errors() if "broken" in e["filename"]], "the error", seconds=90
+        )
+        text = errors[0]["stack_trace"]
+        assert "did you mean `compute`" in text
+        assert "broken.yaml:7:5" in text
+        assert "Traceback" not in text
+        assert airflow.run("single")[1] == "success"
+    finally:
+        document.unlink()
+    airflow.wait_for(lambda: not airflow.api.import_errors(), "the error to go with its file", seconds=90)
+
+
+@on_sqlite
+def test_an_ordinary_dag_runs_beside_the_sops(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("plain")
+    assert state == "success"
+    assert any("hello from the LocalExecutor" in line for line in airflow.log_lines("plain", run, "hello"))
+
+
+@on_sqlite
+def test_a_task_that_is_no_step_fails_at_once_and_says_why(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("misplaced")
+    assert state == "failed"
+    assert airflow.step("misplaced", run, "hello").attempt == 1
+    assert any("is no SOP step" in line for line in airflow.log_lines("misplaced", run, "hello"))
+
+
+@on_sqlite
+def test_sops_of_an_ordinary_dag_file(airflow: AirflowSystem) -> None:
+    run, state = airflow.run("from-a-file")
+    assert state == "success"
+    assert airflow.api.outputs("from-a-file", run, "only") == {"value": "loaded"}
+
+
+@on_sqlite
+def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, tmp_path: Path) -> None:
+    """Properties 17 and 18 on the real thing: nothing free means queued, and the highest priority is next."""
+    trace = tmp_path / "order.txt"
+    trace.touch()
+    airflow.request("PATCH", "/api/v2/pools/default_pool?update_mask=slots", json={"slots": 1})
+    try:
+        blocker = airflow.trigger("sleeper", trace=str(tmp_path / "blocker.txt"), seconds=20)
+        airflow.wait_for_step("sleeper", blocker, "sleep", "running")
+        runs = {
+            name: airflow.trigger("flaky", trace=str(trace), failures=0, priority=name)
+            for name in ("low", "normal", "critical", "high")
+        }
+        airflow.wait_for(
+            lambda: all(airflow.step("flaky", run, "try").state == "scheduled" for run in runs.values()),
+            "all of them to wait for the pool",
+            seconds=90,
+        )
+        assert trace.read_text() == ""
+        for run in runs.values():
+            assert airflow.wait_for_run("flaky", run) == "success"
+        started = {name: airflow.step("flaky", run, "try").started for name, run in runs.items()}
+        assert sorted(started, key=lambda name: started[name]) == ["critical", "high", "normal", "low"]
+        assert airflow.wait_for_run("sleeper", blocker) == "success"
+    finally:
+        airflow.request("PATCH", "/api/v2/pools/default_pool?update_mask=slots", json={"slots": 128})
+
+
+@on_sqlite
+def test_backfill_over_rest_runs_each_day_of_the_schedule(airflow: AirflowSystem) -> None:
+    airflow.wait_for_dag("nightly")
+    assert not airflow.request("GET", "/api/v2/dags/nightly/dagRuns").json()["dag_runs"], "no catch-up unasked"
+    today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+    body = {
+        "dag_id": "nightly",
+        "from_date": (today - timedelta(days=3)).isoformat(),
+        "to_date": (today - timedelta(days=1)).isoformat(),
+        "max_active_runs": 2,
+    }
+    assert airflow.request("POST", "/api/v2/backfills", json=body).is_success
+
+    def finished() -> list[str]:
+        runs = airflow.request("GET", "/api/v2/dags/nightly/dagRuns").json()["dag_runs"]
+        return sorted(run["logical_date"] for run in runs if run["state"] == "success")
+
+    days = airflow.wait_for(lambda: found if len(found := finished()) >= 2 else None, "the backfill", seconds=180)
+    assert {datetime.fromisoformat(day).astimezone(UTC).hour for day in days} == {0}, "01:00 in Berlin, in winter"
+
+
+def test_rollback_undoes_in_reverse_order_and_the_execution_stays_failed(airflow: AirflowSystem, trace: Path) -> None:
+    run, state = airflow.run("undo", trace=str(trace))
+    assert state == "failed"
+    assert trace.read_text().split() == ["first", "second", "undo-second", "undo-first"]
+    assert airflow.step("undo", run, "third").attempt == 1
+
+
+def test_rollback_is_skipped_when_nothing_failed(airflow: AirflowSystem, trace: Path) -> None:
+    run, state = airflow.run("undo", trace=str(trace), code=0)
+    assert state == "success"
+    assert trace.read_text().split() == ["first", "second"]
+    states = airflow.step_states("undo", run)
+    assert states["undo_first"] == states["undo_second"] == "skipped"
+
+
+@pytest.mark.airflow
+def test_without_our_executor_the_operator_gives_the_same_result(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The same SOPs through LocalExecutor and the operator's own execute()."""
+    folder = tmp_path_factory.mktemp("airflow-without")
+    trace = folder / "trace.txt"
+    trace.touch()
+    system = AirflowSystem(folder / "home", overrides={"core": {"executor": "LocalExecutor", "parallelism": "4"}})
+    try:
+        system.start()
+        chain, chain_state = system.run("compute-chain", number=4)
+        assert chain_state == "success"
+        assert system.api.outputs("compute-chain", chain, "report") == {"text": "the answer is 10", "run": chain}
+        fan, fan_state = system.run("fan-out", count=3)
+        assert fan_state == "success"
+        assert system.api.outputs("fan-out", fan, "total") == {"sum": 5}
+        branch, branch_state = system.run("branch", amount=5)
+        assert branch_state == "success"
+        assert system.step_states("branch", branch)["thorough"] == "skipped"
+        flaky, flaky_state = system.run("flaky", trace=str(trace), code=75, failures=1)
+        assert flaky_state == "success"
+        assert system.step("flaky", flaky, "try").attempt == 2
+        failed, failed_state = system.run("flaky", trace=str(trace), code=65, failures=9)
+        assert failed_state == "failed"
+        assert system.step("flaky", failed, "try").attempt == 1
+    finally:
+        system.stop()
