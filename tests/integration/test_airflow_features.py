@@ -1,4 +1,4 @@
-"""What users of Airflow expect of a DAG holds for an SOP: edits, errors, schedules, backfill, priorities, neighbours."""
+"""What users of Airflow expect of a DAG holds for an SOP: edits, errors, schedules, backfill, priorities."""
 
 from __future__ import annotations
 
