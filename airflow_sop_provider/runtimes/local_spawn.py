@@ -109,10 +109,13 @@ async def spawn(spec: AttemptSpec, folder: AttemptFolder, passed_on: tuple[str, 
     finally:
         os.close(write_end)
     answer = await _read_status(read_end)
-    if answer == "started" and (marker := await asyncio.to_thread(folder.marker)) is not None:
+    if answer != "started":
+        await asyncio.to_thread(os.waitpid, pid, 0)
+    marker = await asyncio.to_thread(folder.marker)
+    if answer == "started" and marker is not None:
         return Spawned(marker, floor)
-    await asyncio.to_thread(os.waitpid, pid, 0)
-    if answer == "lost":
+    # Without a word: ended together with the attempt that another starter's entry program had become.
+    if answer == "lost" or (answer == "" and marker is not None):
         return None
     number, _, text = answer.removeprefix("error ").partition(" ")
     raise start_error(

@@ -203,6 +203,26 @@ async def test_a_pid_that_was_reused_is_not_the_attempt(runtime: LocalRuntime, t
     await other.wait()
 
 
+async def test_a_starter_whose_entry_program_is_ended_with_the_attempt_adopts_it(
+    runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A slow second starter: by the time its entry program gets on, the attempt is over and clears up after itself."""
+    slow = tmp_path / "python"
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/second; while ! [ -e {tmp_path}/go ]; do sleep 0.02; done\n")
+    slow.chmod(0o700)
+    second = LocalRuntime(runtime.root)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    late = asyncio.create_task(second.start(program("pass")))
+    await until((tmp_path / "second").exists)
+    monkeypatch.undo()
+    handle = await runtime.start(program("pass"))
+    outcome = await runtime.wait(handle)
+    adopted = await late
+    assert (adopted.uid, adopted.adopted) == (handle.uid, True)
+    assert outcome.evidence["leftovers_ended"] >= 1
+    await second.close()
+
+
 async def test_a_program_that_does_not_exist_is_told(runtime: LocalRuntime) -> None:
     handle = await runtime.start(AttemptSpec(name="attempt", argv=("/no/such/program",)))
     outcome = await runtime.wait(handle)
