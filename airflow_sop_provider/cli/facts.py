@@ -2,12 +2,14 @@
 
 Everything a control owner has to answer for is named here: what runs and when, and all that the
 procedure may touch. Numbers carry their unit in their name.
+`TypedDict` is that of typing_extensions, which comes with pydantic: pydantic checks no other before Python 3.12.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from airflow_sop_provider.cli.words import action_in_words, asks_agent, start_in_words
 from airflow_sop_provider.sop import LoadedSop, RollbackStep, Sop, Step

@@ -6,15 +6,19 @@ validated before it is written, which also gives a bad id the language's own exp
 
 from __future__ import annotations
 
+import json
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import click
-import yaml
 
 from airflow_sop_provider.sop import check_text
+from airflow_sop_provider.sop.scalars import plain_scalar
 
 __all__ = ["new_text", "write_new"]
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 -]*")
 
 
 def write_new(sop_id: str, shape: str, output: str | None) -> None:
@@ -46,8 +50,8 @@ def new_text(sop_id: str, shape: str) -> str:
     :raises click.UsageError: when the id is no SOP id.
     """
     title = sop_id.replace("-", " ").capitalize()
-    header = _template("header").replace("sop: example ", f"sop: {_scalar(sop_id)} ", 1)
-    text = header.replace("title: Example", f"title: {_scalar(title)}", 1) + _template(shape)
+    header = _template("header").replace("sop: example ", f"sop: {_quoted(sop_id)} ", 1)
+    text = header.replace("title: Example", f"title: {_quoted(title)}", 1) + _template(shape)
     problems = check_text(text, f"{sop_id}.yaml").problems
     if problems:
         raise click.UsageError(f"`{sop_id}` cannot be the id of an SOP: {problems[0].message}")
@@ -58,6 +62,7 @@ def _template(name: str) -> str:
     return (files("airflow_sop_provider.cli") / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def _scalar(text: str) -> str:
-    """Write `text` as YAML, quoted where YAML would read a number, a date or a truth value (`no`, `on`)."""
-    return yaml.safe_dump(text, width=1000).splitlines()[0]
+def _quoted(text: str) -> str:
+    """Write `text` as a YAML scalar, in quotes unless every reader of YAML takes it for text without them."""
+    plain = _PLAIN.fullmatch(text) and plain_scalar(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)
