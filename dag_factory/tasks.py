@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -36,13 +35,11 @@ Task = SopStepOperator | MappedOperator
 def add_steps(loaded: LoadedSop) -> dict[str, Task]:
     """Add a task for each step to the DAG of the context; return them by step id."""
     tasks: dict[str, Task] = {}
-    taken = {*loaded.graph.step_ids, *(step.id for step in loaded.sop.rollback)}
     for step_id in loaded.graph.order:
         step = loaded.sop.step(step_id)
         needs = [tasks[need] for need in step.needs]
-        tasks[step_id] = (
-            _step_task(loaded, step, needs) if step.for_each is None else _mapped(loaded, step, needs, taken)
-        )
+        add = _step_task if step.for_each is None else _mapped
+        tasks[step_id] = add(loaded, step, needs)
     return tasks
 
 
@@ -70,12 +67,9 @@ def add_rollback(loaded: LoadedSop, tasks: dict[str, Task]) -> None:
         undo[step_id].set_upstream([{**tasks, **undo}[need] for need in needs])
 
 
-def items_task_of(step_id: str, taken: Iterable[str]) -> str:
-    """Return the id of the task that lists the items of a step: ``<step>_items``, unless a step is called so."""
-    name = f"{step_id}_items"
-    while name in taken:
-        name += "_"
-    return name
+def items_task_of(step_id: str) -> str:
+    """Return the id of the task that lists the items of a step; the language gives no step such an id."""
+    return f"{step_id}_items"
 
 
 def _step_task(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
@@ -85,8 +79,8 @@ def _step_task(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
     return task
 
 
-def _mapped(loaded: LoadedSop, step: Step, needs: list[Task], taken: Iterable[str]) -> Task:
-    name = items_task_of(step.id, taken)
+def _mapped(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
+    name = items_task_of(step.id)
     items = SopStepOperator(
         **_arguments(name, items_payload(loaded, step), loaded),
         **_rule(needs),

@@ -1,0 +1,65 @@
+"""What a runtime is told to start."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, container_name
+from airflow_sop_provider.engine.attempts import attempt_spec
+from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS, weight_of_conf
+from airflow_sop_provider.engine.rollback import reason_to_skip, undone_step
+
+KEY = AttemptKey(sop="s", run_id="r", step="a", map_index=4, attempt=2, task_instance_id="t")
+
+
+@dataclass
+class Settings:
+    fleet_file: Path
+
+
+def assignment(**values):
+    payload = StepPayload(kind="step", sop="s", version="1", digest="d", step={"id": "a"}, **values)
+    return Assignment(key=KEY, payload=payload, inputs={"x": None})
+
+
+def test_an_attempt_is_our_runner_with_its_assignment(tmp_path):
+    spec = attempt_spec(assignment(memory_bytes=9, timeout_seconds=1.5, control="C-1"), Settings(tmp_path / "none"))
+    assert spec.name == container_name(KEY)
+    assert spec.argv == (sys.executable, "-m", "airflow_sop_provider.runner")
+    assert spec.env == {}
+    assert set(spec.files) == {"assignment.json"}
+    told = Assignment.model_validate_json(spec.files["assignment.json"])
+    assert told == assignment(memory_bytes=9, timeout_seconds=1.5, control="C-1")
+    assert told.inputs == {"x": None}
+    assert (spec.memory_bytes, spec.timeout_seconds) == (9, 1.5)
+    assert spec.labels == {
+        "sop": "s",
+        "execution": "r",
+        "step": "a",
+        "map_index": "4",
+        "attempt": "2",
+        "task_instance": "t",
+        "control": "C-1",
+    }
+
+
+def test_the_fleet_comes_along_where_there_is_one(tmp_path):
+    (tmp_path / "fleet.yaml").write_text("servers: {}")
+    spec = attempt_spec(assignment(), Settings(tmp_path / "fleet.yaml"))
+    assert spec.files["fleet.yaml"] == b"servers: {}"
+    assert "control" not in spec.labels
+
+
+def test_a_rollback_step_runs_only_if_there_is_something_to_undo():
+    payload = StepPayload(kind="rollback", sop="s", version="1", digest="d", step={"id": "u", "after": "a"})
+    assert undone_step(payload) == "a"
+    assert reason_to_skip(payload, undone_succeeded=True, execution_failed=True) is None
+    assert "`a` did not succeed" in (reason_to_skip(payload, undone_succeeded=False, execution_failed=True) or "")
+    assert "no step" in (reason_to_skip(payload, undone_succeeded=True, execution_failed=False) or "")
+
+
+def test_the_weight_that_a_conf_asks_for():
+    assert [weight_of_conf({"priority": name}) for name in PRIORITY_WEIGHTS] == [1000, 100, 10, 1]
+    assert [weight_of_conf(conf) for conf in (None, {}, {"priority": "urgent"}, {"priority": ["high"]})] == [None] * 4

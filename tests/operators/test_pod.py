@@ -1,0 +1,114 @@
+"""A step as a pod: what the pod gets, and what its end means."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from kubernetes.client import models as k8s
+
+from airflow_sop_provider.airflow_settings import read_settings
+from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.engine.failures import classify
+from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields
+from airflow_sop_provider.operators.sop_step import SopStepOperator
+
+KEY = AttemptKey(sop="s", run_id="manual__2026-01-01T00:00:00+00:00", step="a", attempt=1, task_instance_id="t")
+
+
+def assignment(**values):
+    step = {"id": "a", "compute": {"v": "inputs.x"}}
+    payload = StepPayload(kind="step", sop="s", version="1", digest="d", step=step, inputs={"x": {}}, **values)
+    return Assignment(key=KEY, payload=payload, inputs={"x": 'it\'s "quoted" $HOME\n'})
+
+
+def operator(**values):
+    task = SopStepOperator(task_id="a", executor_config={"sop": {}})
+    for field, value in pod_fields(assignment(**values), read_settings()).items():
+        assert hasattr(task, field), f"KubernetesPodOperator has no {field}"
+        setattr(task, field, value)
+    return task
+
+
+def test_it_is_a_pod_operator():
+    assert issubclass(SopStepOperator, KubernetesPodOperator)
+
+
+def test_the_pod_request(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__IMAGE", "our/runner:1")
+    monkeypatch.setenv("AIRFLOW__SOP__NAMESPACE", "steps")
+    task = operator(memory_bytes=1000, cpu_millis=250, timeout_seconds=60.0, control="C 1")
+    pod = task.build_pod_request_obj()
+    (container,) = pod.spec.containers
+    assert pod.metadata.name == container_name(KEY)
+    assert pod.metadata.namespace == "steps"
+    assert pod.metadata.labels["sop/step"] == "a"
+    assert pod.metadata.labels["sop/control"] == "C-1"
+    assert pod.metadata.labels["sop/execution"] == "manual__2026-01-01T00-00-00-00-00"
+    assert container.image == "our/runner:1"
+    assert container.resources.limits == {"cpu": "250m", "memory": "1000"}
+    assert pod.spec.active_deadline_seconds == 61
+    assert pod.spec.automount_service_account_token is False
+
+
+def test_the_start_program_hands_the_assignment_to_the_runner(tmp_path):
+    fields = pod_fields(assignment(), read_settings())
+    environment = {one.name: one.value for one in fields["env_vars"]}
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "python").symlink_to(sys.executable)
+    path = f"{bin_folder}:/usr/bin:/bin"
+    environment |= {"PATH": path, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    environment["SOP_TERMINATION_LOG"] = str(tmp_path / "termination")
+    result = subprocess.run(fields["cmds"], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    verdict = Verdict.model_validate_json((tmp_path / "termination").read_bytes())
+    assert verdict.outputs == {"v": 'it\'s "quoted" $HOME\n'}
+
+
+def pod(*, reason=None, exit_code=0, message=None, pod_reason=None, terminated=True):
+    state = k8s.V1ContainerState(
+        terminated=k8s.V1ContainerStateTerminated(exit_code=exit_code, reason=reason, message=message)
+        if terminated
+        else None
+    )
+    status = k8s.V1ContainerStatus(name="base", state=state, image="i", image_id="i", ready=False, restart_count=0)
+    return k8s.V1Pod(status=k8s.V1PodStatus(container_statuses=[status], reason=pod_reason))
+
+
+def test_a_verdict_in_the_termination_message_is_the_result():
+    message = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
+    outcome = outcome_of_pod(pod(reason="Completed", message=message), "base")
+    assert classify(outcome) is None
+    assert outcome.verdict.outputs == {"v": 1}
+
+
+@pytest.mark.parametrize(
+    ("ended", "error_type"),
+    [
+        (None, "requeue"),
+        (k8s.V1Pod(), "requeue"),
+        (pod(terminated=False), "requeue"),
+        (pod(reason="OOMKilled", exit_code=137), "resource"),
+        (pod(pod_reason="DeadlineExceeded", exit_code=137, reason="Error"), "resource"),
+        (pod(reason="Error", exit_code=75), "transient"),
+        (pod(reason="Error", exit_code=65, message="no JSON"), "permanent"),
+        (pod(reason="Error", exit_code=1), "crash"),
+        (pod(reason="Completed", exit_code=0), "crash"),
+    ],
+)
+def test_what_the_end_of_a_pod_means(ended, error_type):
+    failure = classify(outcome_of_pod(ended, "base"))
+    assert failure is not None
+    assert failure.type == error_type
+
+
+def test_how_a_pod_ended_is_remembered_before_it_is_deleted(monkeypatch):
+    seen = []
+    monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda self, *args: seen.append(self._ended_pod))
+    task, ended = operator(), pod()
+    task.cleanup(ended, ended)
+    assert seen == [ended]

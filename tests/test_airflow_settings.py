@@ -1,0 +1,64 @@
+"""The options of ``[sop]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_sop_provider import get_provider_info
+from airflow_sop_provider.airflow_settings import SettingsError, SopSettings, read_settings
+
+
+def test_every_declared_option_has_a_default_that_can_be_read():
+    settings = read_settings()
+    declared = get_provider_info()["config"]["sop"]["options"]
+    assert set(declared) == set(SopSettings.__dataclass_fields__)
+    assert settings.runtime == "local"
+    assert settings.sops_folder.is_absolute()
+    assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP
+    assert settings.termination_grace_seconds < 2
+
+
+def test_the_metadata_is_what_airflow_accepts():
+    import json
+    from importlib.resources import files
+
+    import jsonschema
+
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_options_come_from_the_environment(monkeypatch):
+    for name, value in {
+        "WORK_FOLDER": "~/work", "POLL_SECONDS": "1.5", "IMAGE": "our/runner:1", "NAMESPACE": "steps",
+        "RUNTIME": "kubernetes", "PAUSED_UPON_CREATION": "yes", "OUTPUT_LIMIT": "10",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"AIRFLOW__SOP__{name}", value)
+    settings = read_settings()
+    assert settings.work_folder == Path.home() / "work"
+    assert (settings.poll_seconds, settings.image, settings.namespace) == (1.5, "our/runner:1", "steps")
+    assert (settings.runtime, settings.paused_upon_creation, settings.output_limit) == ("kubernetes", True, 10)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("POLL_SECONDS", "often", "give a number"),
+        ("POLL_SECONDS", "0", "above 0"),
+        ("OUTPUT_LIMIT", "1.5", "give a number"),
+        ("TERMINATION_GRACE_SECONDS", "-1", "at least 0"),
+        ("RUNTIME", "docker", "auto, local or kubernetes"),
+        ("PAUSED_UPON_CREATION", "perhaps", "True or False"),
+    ],
+)
+def test_a_bad_value_names_the_option_and_the_remedy(monkeypatch, option, value, told):
+    monkeypatch.setenv(f"AIRFLOW__SOP__{option}", value)
+    with pytest.raises(SettingsError, match=rf"\[sop\] {option.lower()} is .*{told}"):
+        read_settings()
+
+
+def test_auto_is_local_outside_a_cluster_and_where_there_is_no_runtime_for_it(monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert read_settings().runtime == "local"
