@@ -1,0 +1,110 @@
+"""`make run` as a person meets it: the sample SOP's result, a component that dies, a terminal that closes.
+
+One folder serves all of it, as one person's checkout does; each test starts a real Airflow.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from tools.dev.environment import ROOT
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+
+SAMPLE = "software-licence-review"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("run") / "home"
+
+
+class Run:
+    """A `make run` whose output is read line by line while it runs."""
+
+    def __init__(self, home, *arguments):
+        self.home = home
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tools.dev.run", "--home", str(home), *arguments],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip())
+                self._changed.notify_all()
+        with self._changed:
+            self.lines.append("")
+            self._changed.notify_all()
+
+    def wait_for(self, text: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self.process.poll() is not None or any(text in line for line in self.lines))
+        assert any(text in line for line in self.lines), "\n".join(self.lines)
+
+    def end(self) -> int:
+        code = self.process.wait()
+        with self._changed:
+            self._changed.wait_for(lambda: self.lines and self.lines[-1] == "", timeout=10)
+        return code
+
+    def left_over(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if str(self.home) in " ".join([*process.cmdline(), *process.environ().values()]):
+                    found.append(f"{process.pid} {process.cmdline()}")
+            except psutil.Error:
+                continue
+        return found
+
+
+def test_the_sample_is_carried_out_and_nothing_is_left(home):
+    run = Run(home, "--once")
+    code = run.end()
+    assert code == 0, "\n".join(run.lines)
+    output = "\n".join(run.lines)
+    for step in ("inventory", "licences", "classify", "decide", "report"):
+        assert f"{step}: success" in output
+    assert "Result of report" in output
+    assert "login: admin / " in output
+    assert json.loads((home / "results" / f"{SAMPLE}.json").read_text())["report"]["distributions"] > 100
+    assert run.left_over() == []
+
+
+def test_a_dead_component_is_one_line_and_ends_everything(home):
+    run = Run(home)
+    run.wait_for("Execution of")
+    [scheduler] = [
+        process
+        for process in psutil.Process(run.process.pid).children()
+        if "scheduler" in process.cmdline() or "scheduler" in process.name()
+    ]
+    scheduler.kill()
+    assert run.end() == 1
+    [line] = [line for line in run.lines if line.startswith("sop: ")]
+    assert line.startswith("sop: the scheduler ended with code -9: ")
+    assert not any("Traceback" in line for line in run.lines)
+    assert run.left_over() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_everything_even_running_steps(home, number):
+    run = Run(home)
+    run.wait_for("inventory: running" if number == signal.SIGHUP else "dag-processor is up")
+    os.kill(run.process.pid, number)
+    assert run.end() == 0
+    assert "Stopped." in run.lines
+    assert not any("Traceback" in line for line in run.lines)
+    assert run.left_over() == []
