@@ -21,10 +21,13 @@ from airflow_sop_provider.runner.programs import guarded, inherited_environment
 from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import OUTPUTS_LIMIT
 
-__all__ = ["LONGEST_LINE", "pump", "run_command"]
+__all__ = ["LOCAL_MARK", "LONGEST_LINE", "pump", "run_command"]
 
 LONGEST_LINE = 64 * 1024
 """Bytes of output in one log line; longer lines go on in the next, so that memory stays bounded."""
+
+LOCAL_MARK = "SOP_ATTEMPT"
+"""Variable that the local runtime sets on its attempts; in a container the image is what we run in."""
 
 _LAST_LINES = 10
 _SIGNAL_BASE = 128
@@ -41,10 +44,8 @@ def run_command(context: StepContext) -> Any:
     program, *arguments = command["argv"]
     argv = guarded(program, arguments, "command-not-found")
     context.action("command", f"Running {' '.join(command['argv'])}", program=program)
-    if command["image"] and "SOP_IMAGE" not in os.environ:
-        context.log.info(
-            f"This runtime has no images: `{command['image']}` is not used, the program runs as found here."
-        )
+    if command["image"] and LOCAL_MARK in os.environ:
+        context.log.info(f"The local runtime has no images: `{command['image']}` is not used.")
     with tempfile.TemporaryDirectory(prefix="sop-command-") as folder:
         outputs = Path(folder) / "outputs.json"
         environment = {**inherited_environment(), **command["env"], "SOP_OUTPUTS": str(outputs)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 
 import pytest
@@ -91,14 +91,15 @@ def test_outputs_are_checked(attempt):
     assert attempt(step).failure == ("permanent", "outputs-schema", 65)
 
 
-def test_the_log_says_that_images_are_not_used(attempt):
+def test_the_log_says_that_the_local_runtime_uses_no_images(attempt, monkeypatch):
+    monkeypatch.setenv("SOP_ATTEMPT", "/attempt")
     assert any("registry.invalid/tool:1" in line["event"] for line in attempt(shell("true")).log)
+    monkeypatch.delenv("SOP_ATTEMPT")
+    assert not any("registry.invalid/tool:1" in line["event"] for line in attempt(shell("true")).log)
 
 
 def test_a_daemon_that_holds_the_pipe_does_not_hold_the_step(attempt, monkeypatch):
     monkeypatch.setattr("airflow_sop_provider.runner.command._DRAIN_SECONDS", 0.05)
     result = attempt(shell('sleep 60 & echo "$!" > "$SOP_OUTPUTS"'))
-    import os
-
-    os.kill(json.loads(json.dumps(result.outputs)), 9)
+    os.kill(result.outputs, 9)
     assert result.code == 0
