@@ -66,7 +66,7 @@ def test_a_dead_component_is_named_with_its_reason(tmp_path):
 def test_waiting_for_a_dead_component_ends(tmp_path):
     airflow = dead(tmp_path, "print('bye'); raise SystemExit(3)")
     with pytest.raises(SupervisorError, match="scheduler ended with code 3: bye"):
-        airflow.wait_until_ready()
+        airflow.wait_until_ready(["scheduler"])
 
 
 def test_the_last_log_of_a_component_is_kept(tmp_path):

@@ -65,9 +65,11 @@ class Session:
             with LocalAirflow(instance, self.options.port, self._say) as airflow:
                 airflow.wait_until_ready()
                 self._introduce(airflow.instance)
+                airflow.start("triggerer")
                 succeeded = self._carry_out(airflow)
                 if self.options.once:
                     return 0 if succeeded else 1
+                airflow.wait_until_ready(["triggerer"])
                 self.console.print("\nAirflow stays up; press Ctrl-C to stop it.")
                 while True:
                     airflow.check()

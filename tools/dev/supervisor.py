@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +30,9 @@ from tools.dev.processes import (
     reap,
     start_component,
 )
-from tools.dev.rest import AirflowApi
+from tools.dev.rest import AirflowApi, Health
 
-__all__ = ["COMPONENTS", "LocalAirflow", "SupervisorError", "choose_port"]
+__all__ = ["COMPONENTS", "FIRST_COMPONENTS", "LocalAirflow", "SupervisorError", "choose_port"]
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -42,6 +42,9 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 """Airflow's components and the arguments they are started with, in the order of their start."""
+
+FIRST_COMPONENTS = ("api-server", "scheduler", "dag-processor")
+"""What an execution needs. No step of ours ever waits in the triggerer, so the start need not wait for it."""
 
 FIRST_PORT = 8080
 _PORTS_TRIED = 20
@@ -109,7 +112,7 @@ class LocalAirflow:
             if self.instance.migrate():
                 self.say("database prepared")
             self.started_at = datetime.now(UTC)
-            for name in COMPONENTS:
+            for name in FIRST_COMPONENTS:
                 self.start(name)
             self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
         except BaseException:
@@ -146,25 +149,27 @@ class LocalAirflow:
                     f" {telling_line(component.log)} (all of it: {component.log})"
                 )
 
-    def wait_until_ready(self) -> None:
-        """Return once every component has given a sign of life.
+    def wait_until_ready(self, names: Iterable[str] = FIRST_COMPONENTS) -> None:
+        """Return once the components have given a sign of life; those not yet started are started.
 
         :raises SupervisorError: a component ended instead.
         """
-        waiting = list(COMPONENTS)
+        waiting = list(names)
+        for name in waiting:
+            if name not in self.components:
+                self.start(name)
         while waiting:
             self.check()
             health = self.api.health()
-            for name in [name for name in waiting if health and self._is_ready(name)]:
-                alive = name == "api-server" or (health and health.alive_since(_HEALTH_NAMES[name], self.started_at))
-                if alive:
-                    waiting.remove(name)
-                    self.say(f"{name} is up")
+            for name in [name for name in waiting if health and self._is_up(name, health)]:
+                waiting.remove(name)
+                self.say(f"{name} is up")
             if waiting:
                 time.sleep(_POLL_SECONDS)
 
-    def _is_ready(self, name: str) -> bool:
-        return name in self.components and not self.components[name].ended
+    def _is_up(self, name: str, health: Health) -> bool:
+        """Whoever answers about health is the API server; the others are told by their heartbeats."""
+        return name == "api-server" or health.alive_since(_HEALTH_NAMES[name], self.started_at)
 
     def _describe(self) -> None:
         """Note in the lock file who holds the folder, for the message to a second one."""
