@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload, Verdict
+from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload
 from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
 from airflow_sop_provider.executors.attempt_log import AttemptLog
@@ -52,10 +52,10 @@ class Reporter:
         elif verdict is not None and verdict.status == "skipped":
             await self.skipped(verdict.reason or "its condition is false")
         else:
-            await self._succeeded(verdict, payload, context)
+            await self._succeeded(outcome, payload, context)
 
-    async def _succeeded(self, verdict: Verdict | None, payload: StepPayload, context: dict[str, Any]) -> None:
-        outputs = verdict.outputs if verdict is not None else None
+    async def _succeeded(self, outcome: Outcome, payload: StepPayload, context: dict[str, Any]) -> None:
+        outputs = outcome.verdict.outputs if outcome.verdict is not None else None
         length = len(outputs) if payload.kind == "items" and isinstance(outputs, list) else None
         try:
             if outputs is not None:
@@ -64,7 +64,7 @@ class Reporter:
             failure = permanent("outputs-refused", f"Airflow did not take the outputs: {refused}")
             await self.failed(failure, payload, context)
             return
-        usage = verdict.usage.model_dump(exclude_none=True) if verdict is not None else {}
+        usage = outcome.usage.model_dump(exclude_none=True) if outcome.usage is not None else {}
         self._log.say("info", "Succeeded", usage=usage)
         await self._api.succeed(self._key.task_instance_id)
         await self._nudge()

@@ -1,1 +1,1 @@
-"""Placeholder docstring replaced by the room's owner."""
+"""What Airflow takes from a plugin of ours."""

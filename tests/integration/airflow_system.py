@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from sqlalchemy import create_engine, text
 
 from tools.dev.instance import ADMIN, Instance, component_environment
 from tools.dev.processes import Component, end_components, start_component
@@ -65,7 +66,7 @@ class AirflowSystem:
         self.start_component("dag-processor")
         for number in range(self._schedulers):
             self.start_component("scheduler", number)
-        self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=240)
+        self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=600)
 
     def _healthy(self) -> bool:
         health = self.api.health()
@@ -153,6 +154,15 @@ class AirflowSystem:
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """A call of the REST API for which `AirflowApi` has no method."""
         return self.api._send(method, path, allow=(400, 404, 409, 422), **arguments)
+
+    def query(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the metadata database, for what no API shows."""
+        engine = create_engine(self.instance.database or f"sqlite:///{self.home / 'airflow.db'}?timeout=60")
+        try:
+            with engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(statement), parameters)]
+        finally:
+            engine.dispose()
 
     def log_lines(self, sop: str, run: str, step: str, map_index: int = -1) -> list[str]:
         return self.api.log(sop, run, self.step(sop, run, step, map_index))

@@ -1,1 +1,0 @@
-"""Placeholder docstring replaced by the room's owner."""
