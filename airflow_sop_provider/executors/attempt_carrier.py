@@ -99,7 +99,10 @@ class AttemptCarrier:
                 log.error("the log %s is not complete", self._message.log_path, exc_info=error)
         await asyncio.to_thread(upload_attempt_log, self._message.log_path)
         if self._handle is not None:
-            await self._services.runtime.remove(self._handle)
+            try:
+                await self._services.runtime.remove(self._handle)
+            except RuntimeFailedError:
+                log.exception("%s could not be removed; the sweep tries again", self._handle.name)
 
     @property
     def may_be_stopped(self) -> bool:

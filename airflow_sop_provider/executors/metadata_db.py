@@ -10,6 +10,7 @@ loop never waits for the database.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -28,6 +29,8 @@ from sqlalchemy.orm import Session
 
 __all__ = ["MEMORY_XCOM_KEY", "MetadataDb", "XComValues"]
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 XComValues = dict[str, Any]
@@ -38,6 +41,7 @@ MEMORY_XCOM_KEY = "sop_memory_bytes"
 
 _CHUNK = 500
 _BUSY_RETRIES = 5
+_AWAY_SECONDS = 2.0
 
 
 class MetadataDb:
@@ -52,6 +56,15 @@ class MetadataDb:
 
     async def _run(self, work: Callable[[Session], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _in_session, work)
+
+    async def _run_until_answered(self, work: Callable[[Session], T]) -> T:
+        """Run what an attempt cannot go on without: while the database is away, the attempt waits."""
+        while True:
+            try:
+                return await self._run(work)
+            except OperationalError as error:
+                log.warning("the metadata database did not answer, trying again: %s", error)
+                await asyncio.sleep(_AWAY_SECONDS)
 
     async def outputs(
         self, dag_id: str, run_id: str, task_ids: Collection[str], *, own: tuple[str, int]
@@ -68,7 +81,7 @@ class MetadataDb:
             values = [(t, m, v) for t, m, k, v in rows if k == XCOM_RETURN_KEY and t in task_ids]
             return _by_task(values), (int(memory[0]) if memory else None)
 
-        return await self._run(work)
+        return await self._run_until_answered(work)
 
     async def heartbeat(self, task_instance_ids: Collection[str]) -> None:
         """Tell Airflow that these task instances are alive, so that it does not fail them."""
@@ -105,7 +118,7 @@ class MetadataDb:
             )
             return {(task_id, state) for task_id, state in session.execute(query)}
 
-        return await self._run(work)
+        return await self._run_until_answered(work)
 
     async def nudge(self, runs: Iterable[tuple[str, str]]) -> None:
         """Have the scheduler examine these runs, (dag id, run id), in its next loop."""

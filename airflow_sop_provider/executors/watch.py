@@ -15,6 +15,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+from airflow_sop_provider.runtimes import RuntimeFailedError
 
 __all__ = ["Watch"]
 
@@ -51,6 +52,8 @@ class Watch:
             except SQLAlchemyError as error:
                 # The database is away for a while: attempts go on, the next turn may find it again.
                 log.warning("the metadata database did not answer: %s", error)
+            except RuntimeFailedError as error:
+                log.warning("the runtime could not do it, trying again in %g s: %s", seconds, error)
             await asyncio.sleep(seconds)
 
     async def _stop_lost_attempts(self) -> None:
@@ -66,7 +69,12 @@ class Watch:
             reason = f"Airflow set the task instance to {state}" if key in states else "the task instance was cleared"
             task = asyncio.ensure_future(carrier.stop(reason))
             self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+            task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        self._stopping.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an attempt could not be stopped", exc_info=error)
 
     async def _send_heartbeats(self) -> None:
         running = [key for key, carrier in self._carriers.items() if carrier.running]
