@@ -119,6 +119,8 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
     from airflow.executors.base_executor import get_execution_api_server_url
 
     connection = socket.socket(fileno=descriptor)
+    # Steps outlive this process; one that held the socket would hide our death from the scheduler.
+    connection.set_inheritable(False)
     reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE_LIMIT)
     api = ExecutionApi(
         get_execution_api_server_url(conf),

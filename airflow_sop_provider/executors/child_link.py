@@ -71,7 +71,9 @@ class ChildLink:
 
         :raises ChildGone: once everything said was returned and the child has ended.
         """
-        ended = self._read_available()
+        # Asked first: what it said before it died is read after that.
+        dead = self._process.poll() is not None
+        ended = self._read_available() or dead
         *lines, self._unread = self._unread.split(b"\n")
         messages = [message for line in lines if (message := _message_of(line)) is not None]
         if ended and not messages:

@@ -60,8 +60,8 @@ def test_transient_failures_are_retried_after_exactly_1_and_2_seconds(airflow: A
         run=run,
     )
     assert [delay for delay, _ in history] == [1, 2]
-    assert history[0][1].startswith("transient failure: retry 1 of 3 in 1 s (command-exit")
-    assert history[1][1].startswith("transient failure: retry 2 of 3 in 2 s (command-exit")
+    assert history[0][1].startswith("transient failure: retry 1 of 3 in 1 s (command-failed")
+    assert history[1][1].startswith("transient failure: retry 2 of 3 in 2 s (command-failed")
     first, second, third = (float(line) for line in trace.read_text().split())
     assert second - first >= 1.0
     assert third - second >= 2.0
