@@ -63,7 +63,7 @@ def _executor_children(scheduler: int) -> list[psutil.Process]:
 
 def _is_executor_child(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return any(title in " ".join(process.cmdline()) for title in _EXECUTOR_TITLES)
+        return any(argument.strip() in _EXECUTOR_TITLES for argument in process.cmdline())
     return False
 
 

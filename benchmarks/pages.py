@@ -24,7 +24,7 @@ def update_page(page: Path, facts: Mapping[str, str], tables: Sequence[Table]) -
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{page} has no place for figures: put the lines {BEGIN!r} and {END!r} into it")
-    command, *others = (f"{name}: {value}" for name, value in facts.items() if name != "command")
-    made = f"`{facts['command']}` · {' · '.join([command, *others])}"
+    others = (f"{name}: {value}" for name, value in facts.items() if name != "command")
+    made = " · ".join([f"`{facts['command']}`", *others])
     parts = [made, *(table.markdown() for table in tables)]
     page.write_text(head + begin + "\n\n" + "\n\n".join(parts) + "\n\n" + end + tail)
