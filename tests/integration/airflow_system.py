@@ -55,6 +55,7 @@ class AirflowSystem:
         self.home = home
         self.components: dict[str, Component] = {}
         self._schedulers = schedulers
+        self._killed: list[int] = []
         self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
 
     # -- life ------------------------------------------------------------------------------------
@@ -90,6 +91,9 @@ class AirflowSystem:
 
     def stop(self) -> None:
         end_components(self.components.values(), grace=30)
+        for group in self._killed:  # what a killed component had started: log server, workers
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         for pid in self.attempt_processes():
             _kill(pid, signal.SIGKILL)
         self.api.close()
@@ -99,6 +103,7 @@ class AirflowSystem:
         component = self.components.pop(name)
         os.kill(component.process.pid, signal.SIGKILL)
         component.process.wait()
+        self._killed.append(component.process.pid)
 
     def executor_children(self) -> list[int]:
         """Process ids of the executors' children of this Airflow."""

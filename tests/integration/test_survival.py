@@ -31,7 +31,8 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def system(tmp_path_factory: pytest.TempPathFactory, small_disk: Path) -> Iterator[AirflowSystem]:
     """An Airflow of this module's own: its components are killed, its disk for logs is small."""
     airflow = AirflowSystem(
-        tmp_path_factory.mktemp("airflow-killed"), overrides={"logging": {"base_log_folder": str(small_disk)}}
+        tmp_path_factory.mktemp("airflow-killed"),
+        overrides={"logging": {"base_log_folder": str(small_disk)}, "core": {"parallelism": "8"}},
     )
     try:
         airflow.start()
