@@ -33,9 +33,7 @@ class ExitCode(IntEnum):
     BAD_CONFIGURATION = 78
 
 
-_PERMANENT = frozenset(
-    {ExitCode.BAD_DATA, ExitCode.NOT_RETRYABLE, ExitCode.NOT_ALLOWED, ExitCode.BAD_CONFIGURATION}
-)
+_PERMANENT = frozenset({ExitCode.BAD_DATA, ExitCode.NOT_RETRYABLE, ExitCode.NOT_ALLOWED, ExitCode.BAD_CONFIGURATION})
 
 EXIT_CODE_OF: dict[ErrorType, ExitCode | None] = {
     ErrorType.TRANSIENT: ExitCode.TRANSIENT,
