@@ -84,7 +84,7 @@ class AirflowSystem:
         for key, value in os.environ.items():
             if key.startswith("COVERAGE_"):
                 environment[key] = value
-        command = [sys.executable, "-m", "airflow", *_COMPONENTS[kind]]
+        command = [sys.executable, "-m", "tools.dev.component", *_COMPONENTS[kind]]
         component = start_component(name, command, environment=environment, log=self.instance.logs / f"{name}.log")
         self.components[name] = component
         return component
