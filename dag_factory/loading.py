@@ -7,12 +7,14 @@ does not change: who parses a folder over and over pays for reading it, not for 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections import OrderedDict
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 from airflow_sop_provider.sop import SopError, check_folder, load_sop
+from airflow_sop_provider.sop.source import MAX_BYTES
 from dag_factory.build import build_dag
 from dag_factory.sop_dag import RefusedSop, SopDag, SopImportError
 
@@ -73,11 +75,14 @@ def refuse(message: str) -> RefusedSop:
 
 
 def _digest(path: Path) -> str:
+    """Return the digest by which a document is remembered, "" for what cannot be one: `load_sop` says why."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            return ""
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        return ""  # load_sop says what is the matter
+        return ""
 
 
 def _remember(key: tuple[str, str], dag: SopDag) -> SopDag:

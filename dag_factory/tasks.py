@@ -11,6 +11,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow_sop_provider.contract.payload import StepPayload
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
 from airflow_sop_provider.operators.sop_step import SopStepOperator
+from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
 from airflow_sop_provider.sop.loaded import LoadedSop
 from airflow_sop_provider.sop.models import RollbackStep, Step
 from dag_factory.docs import step_doc
@@ -69,7 +70,7 @@ def add_rollback(loaded: LoadedSop, tasks: dict[str, Task]) -> None:
 
 def items_task_of(step_id: str) -> str:
     """Return the id of the task that lists the items of a step; the language gives no step such an id."""
-    return f"{step_id}_items"
+    return f"{step_id}{ITEMS_SUFFIX}"
 
 
 def _step_task(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:

@@ -84,9 +84,9 @@ class DocumentFolder:
         """Return the document, None if it is gone by now."""
         try:
             stat = path.stat()
-        except FileNotFoundError:
-            return None
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                return None
             return Document(path, self._name(path), f"unreadable-{error.errno}", None)
         signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)
         known = self._known.get(path)

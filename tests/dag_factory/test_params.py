@@ -55,3 +55,17 @@ def test_the_form_gets_description_and_schema(params):
 def test_a_default_may_be_null():
     text = HEAD + "inputs: {note: {type: ['string', 'null'], default: null}}\nsteps: [{id: a, compute: {v: '1'}}]\n"
     assert check(serialized(dag_of(text)).params, {}) == {"note": None, "priority": "normal"}
+
+
+SCHEDULED = VENDOR.replace("guidance: Be careful.", 'guidance: Be careful.\nschedule: {cron: "0 1 * * *"}')
+
+
+def test_a_scheduled_sop_may_have_inputs_without_default():
+    """Airflow refuses such a DAG; so the input may be empty there, and the execution fails with the reason."""
+    params = serialized(dag_of(SCHEDULED)).params
+    assert check(params, {})["vendor_id"] is None
+    assert params.get_param("vendor_id").schema["type"] == ["string", "null"]
+    with pytest.raises(ParamValidationError):
+        check(params, {"vendor_id": "123456"})
+    with pytest.raises(InputsError, match="`vendor_id` is missing"):
+        resolve_inputs("vendor-bank-change", loaded(SCHEDULED).sop.inputs, {})

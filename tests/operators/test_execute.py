@@ -44,10 +44,8 @@ class Instance(SimpleNamespace):
     """What the operator uses of Airflow's task instance."""
 
     def __init__(self, task_id, xcoms, counts, **values):
-        super().__init__(
-            dag_id="worked", run_id="run-1", task_id=task_id, map_index=-1, try_number=1, max_tries=3, id="ti-1",
-            **values,
-        )  # fmt: skip
+        usual = {"map_index": -1, "try_number": 1, "max_tries": 3}
+        super().__init__(dag_id="worked", run_id="run-1", task_id=task_id, id="ti-1", **{**usual, **values})
         self.xcoms = xcoms
         self.counts = counts
 
@@ -104,7 +102,7 @@ def test_a_false_condition_skips(execute):
 
 def test_items_and_their_steps(execute):
     assert execute("each_items", xcoms=DOUBLE) == [0, 1]
-    assert execute("each", item=7, xcoms=DOUBLE) == {"square": 49}
+    assert execute("each", item=7, map_index=1, xcoms=DOUBLE) == {"square": 49}
     assert execute("gather", xcoms={"each": [{"square": 0}, {"square": 49}]}) == {"all": [0, 49]}
     assert execute("gather", xcoms={"each": [{"square": 3}]}) == {"all": [3]}
 
@@ -114,10 +112,20 @@ def test_a_conf_that_does_not_fit_fails_for_good(execute):
         execute("double", conf={"n": "two"})
 
 
-def test_a_permanent_failure_is_not_retried_and_the_log_tells(execute, caplog):
-    with caplog.at_level(logging.INFO), pytest.raises(AirflowFailException, match="permanent failure"):
+@pytest.fixture
+def task_log(caplog):
+    """The log of tasks, which Airflow keeps apart from the root logger."""
+    logger = logging.getLogger("airflow.task")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, "airflow.task"):
+        yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def test_a_permanent_failure_is_not_retried_and_the_log_tells(execute, task_log):
+    with pytest.raises(AirflowFailException, match="permanent failure"):
         execute("broken", xcoms=DOUBLE)
-    assert "to the log" in caplog.text
+    assert "to the log" in task_log.text
 
 
 @pytest.mark.parametrize(("attempt", "delay"), [(1, 1), (2, 2), (3, 4)])

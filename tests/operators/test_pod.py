@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -40,6 +41,8 @@ def test_it_is_a_pod_operator():
 def test_the_pod_request(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SOP__IMAGE", "our/runner:1")
     monkeypatch.setenv("AIRFLOW__SOP__NAMESPACE", "steps")
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
     task = operator(memory_bytes=1000, cpu_millis=250, timeout_seconds=60.0, control="C 1")
     pod = task.build_pod_request_obj()
     (container,) = pod.spec.containers
