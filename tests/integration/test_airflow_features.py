@@ -19,12 +19,14 @@ def test_added_edited_and_deleted_documents_are_picked_up(airflow: AirflowSystem
     document = airflow.instance.sops / "fresh.yaml"
     document.write_text(SINGLE.replace("sop: single", "sop: fresh"))
     airflow.wait_for_dag("fresh")
-    untouched = airflow.api.dag("single")["last_parsed_time"]
+    (stub,) = (airflow.home / "bundles" / "sops").glob("stubs-*/single.yaml.py")
+    untouched = stub.stat().st_mtime_ns
     document.write_text(SINGLE.replace("sop: single", "sop: fresh").replace("One computed step", "Another title"))
     airflow.wait_for(lambda: airflow.api.dag("fresh")["dag_display_name"] == "Another title", "the edit", seconds=90)
-    assert airflow.api.dag("single")["last_parsed_time"] == untouched, "an edit parses no other SOP"
+    assert stub.stat().st_mtime_ns == untouched, "an edit touches no other SOP's DAG file"
     document.unlink()
     airflow.wait_for(lambda: _is_gone(airflow, "fresh"), "the deletion", seconds=90)
+    assert stub.stat().st_mtime_ns == untouched
 
 
 def _is_gone(airflow: AirflowSystem, sop: str) -> bool:
@@ -42,7 +44,7 @@ def test_a_broken_document_shows_our_message_and_harms_no_other(airflow: Airflow
         )
         text = errors[0]["stack_trace"]
         assert "did you mean `compute`" in text
-        assert "broken.yaml:7:5" in text
+        assert "broken.yaml:8:5" in text
         assert "Traceback" not in text
         assert airflow.run("single")[1] == "success"
     finally:
