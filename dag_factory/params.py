@@ -33,7 +33,7 @@ def _param(schema: dict[str, Any], scheduled: bool) -> Param:
 
 def _shown(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a schema by which the trigger form chooses its field."""
-    shown = {name: schema[name] for name in ("title", "format", "section") if name in schema}
+    shown: dict[str, Any] = {name: schema[name] for name in ("title", "format", "section") if name in schema}
     if isinstance(kind := schema.get("type"), str):
         shown["type"] = [kind, "null"]
     return shown
