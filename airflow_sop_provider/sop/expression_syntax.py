@@ -42,6 +42,10 @@ _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Literal, nodes.Pair, nodes.Keyword, nodes.CondExpr, nodes.Filter, nodes.Test, nodes.Call, nodes.Getitem,
     nodes.Getattr, nodes.Slice, nodes.Concat, nodes.Compare, nodes.Operand, nodes.BinExpr, nodes.UnaryExpr, nodes.Name,
 )  # fmt: skip
+_CLEARER = {
+    "unexpected end of template, expected 'end of print statement'.": "the closing `}}` is missing",
+    "unexpected 'end of template'": "it ends too early",
+}
 _CACHE = 2048
 _CACHED_LENGTH = 300  # of longer ones a cache full would take hundreds of megabytes
 
@@ -231,7 +235,9 @@ def _parse_guarded(text: str, parse: Callable[[], Parsed]) -> Parsed:
     try:
         return parse()
     except TemplateSyntaxError as error:
-        message = (error.message or "").replace("unexpected 'end of template'", "it ends too early")
+        message = error.message or ""
+        for theirs, ours in _CLEARER.items():
+            message = message.replace(theirs, ours)
         return _failed(text, f"it does not compile: {message}")
     except RecursionError:
         return _failed(text, "the expression is nested too deep")

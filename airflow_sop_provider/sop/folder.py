@@ -48,7 +48,12 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def _is_sop_file(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+    if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+        return False
+    try:
+        return not entry.is_dir()
+    except OSError:  # links in a circle: reading it says so
+        return True
 
 
 def check_folder(folder: Path) -> Iterator[CheckResult]:

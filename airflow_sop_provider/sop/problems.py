@@ -19,7 +19,7 @@ MAX_PROBLEMS = 100
 """Most problems each stage of checking reports of one file; who has more has something else in mind."""
 
 _EXCERPT_WIDTH = 120
-_CANDIDATES = 300  # a likeness costs tens of microseconds
+_CANDIDATES = 1000  # a likeness costs tens of microseconds
 _RED, _BOLD, _BLUE, _RESET = "\x1b[31m", "\x1b[1m", "\x1b[34m", "\x1b[0m"
 
 

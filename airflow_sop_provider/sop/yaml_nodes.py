@@ -31,7 +31,7 @@ __all__ = ["MAX_DEPTH", "MAX_NODES", "Node", "Path", "find_node", "parse", "plac
 MAX_DEPTH = 40
 """Deepest nesting of mappings and lists."""
 
-MAX_NODES = 50_000
+MAX_NODES = 20_000
 """Most values of a document, aliases counted as what they stand for."""
 
 Path = tuple[str | int, ...]

@@ -6,6 +6,7 @@ whose steps do not form such a graph is refused with the cycle shown.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import assume, given
@@ -44,7 +45,7 @@ def test_an_edge_back_is_refused_and_the_cycle_shown(needs: dict[str, list[str]]
     problems = check_text(_text(needs)).problems
     shown = next(problem.message for problem in problems if problem.code == "cycle").split(": ")[1].split(" -> ")
     assert shown[0] == shown[-1]
-    assert all(before in needs[after] for before, after in zip(shown, shown[1:], strict=False))
+    assert all(before in needs[after] for before, after in pairwise(shown))
 
 
 @given(needs_maps(), st.data())
