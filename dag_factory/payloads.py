@@ -11,9 +11,9 @@ from typing import Any
 
 from airflow_sop_provider.contract.payload import StepPayload, TaskKind
 from airflow_sop_provider.engine.retries import DEFAULT_MAX_RETRIES
+from airflow_sop_provider.sop.formulas import step_reads
 from airflow_sop_provider.sop.loaded import LoadedSop
 from airflow_sop_provider.sop.models import RollbackStep, Sop, Step
-from airflow_sop_provider.sop.references import step_reads
 from airflow_sop_provider.sop.step_models import Resources
 
 __all__ = ["items_payload", "sop_payload", "step_payload"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_sop_provider.sop.expressions import ASK, ExpressionError, evaluate, references, render
     from airflow_sop_provider.sop.folder import check_folder
+    from airflow_sop_provider.sop.formulas import step_reads
     from airflow_sop_provider.sop.graph import GraphError, StepState, WorkflowGraph
     from airflow_sop_provider.sop.loaded import CheckResult, LoadedSop
     from airflow_sop_provider.sop.loader import check_file, check_text, load_sop
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from airflow_sop_provider.sop.mode_change import set_mode
     from airflow_sop_provider.sop.models import RollbackStep, Sop, Step
     from airflow_sop_provider.sop.problems import Problem, SopError
-    from airflow_sop_provider.sop.references import step_reads
     from airflow_sop_provider.sop.schema import json_schema
     from airflow_sop_provider.sop.touch import step_sources
     from airflow_sop_provider.sop.values import value_errors
@@ -30,7 +30,7 @@ _HOME = {
     "WorkflowGraph": "graph", "CheckResult": "loaded", "LoadedSop": "loaded", "check_file": "loader",
     "check_text": "loader", "load_sop": "loader", "Incompatibility": "mode", "ModeChoice": "mode",
     "choose_mode": "mode", "set_mode": "mode_change", "RollbackStep": "models", "Sop": "models", "Step": "models",
-    "Problem": "problems", "SopError": "problems", "step_reads": "references", "json_schema": "schema",
+    "Problem": "problems", "SopError": "problems", "step_reads": "formulas", "json_schema": "schema",
     "step_sources": "touch", "value_errors": "values",
 }  # fmt: skip
 

@@ -49,16 +49,32 @@ def set_mode(text: str, mode: Mode, file: str = "<text>") -> str:
     root, problems = parse(source)
     if root is None or root.pairs is None:
         raise SopError(problems)
+    if _is_alias(root):
+        raise _not_changeable(source, root)
     edit = _edit(source, root, mode)
     changed = Source(edit.apply(text), file)
     result = check_text(changed.text, file)
     if result.loaded is None:
         raise SopError(_moved(problem, edit, source, changed) for problem in result.problems)
     if not _same_but_mode(root, changed):
-        line, column = place_of(root, ("mode",), key=True)
-        raise SopError([source.problem("mode-change", "the mode cannot be changed without changing something else",
-                                       line, column, "write the mode as a plain word, without an alias")])  # fmt: skip
+        raise _not_changeable(source, root)
     return changed.text
+
+
+def _is_alias(root: Node) -> bool:
+    """Return whether the mode's value stands elsewhere, before its key."""
+    assert root.pairs is not None
+    if "mode" not in root.pairs:
+        return False
+    key, value = root.pairs["mode"]
+    return (value.line, value.column) < (key.line, key.column)
+
+
+def _not_changeable(source: Source, root: Node) -> SopError:
+    line, column = place_of(root, ("mode",), key=True)
+    message = "the mode cannot be changed without changing something else"
+    problem = source.problem("mode-change", message, line, column, "write the mode as a plain word, without an alias")
+    return SopError([problem])
 
 
 def _edit(source: Source, root: Node, mode: Mode) -> _Edit:

@@ -8,9 +8,9 @@ from typing import Any
 from airflow_sop_provider.sop.checks.document import Document, StepView
 from airflow_sop_provider.sop.expression_syntax import Parsed, Reference, rule_results
 from airflow_sop_provider.sop.filters import METHODS
+from airflow_sop_provider.sop.formulas import Formula, formulas
 from airflow_sop_provider.sop.models import RollbackStep, Step
 from airflow_sop_provider.sop.problems import nearest
-from airflow_sop_provider.sop.references import Formula, formulas
 from airflow_sop_provider.sop.yaml_nodes import Path
 
 __all__ = ["check_formulas"]
