@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("The machine is busy: CPU times suffer, wall times mean nothing. Better wait.", style="yellow")
     try:
         tables = _run(options, console)
-    except Stopped:
+    except Stopped as signal:
+        print(f"bench: stopped by {signal}; nothing is left running", file=sys.stderr)
         return 130
     except Exception as error:
         from benchmarks.bench import BenchmarkError

@@ -19,7 +19,7 @@ from benchmarks.airflow import BenchAirflow
 from benchmarks.bench import Bench, BenchmarkError
 from benchmarks.cpu import EXECUTOR, RUNNERS, difference
 from benchmarks.report import Cell, Table, p50, ratio
-from tools.dev.rest import ApiError
+from tools.dev.rest import AirflowApi, ApiError
 
 __all__ = ["measure"]
 
@@ -80,7 +80,8 @@ def _round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> _Round:
     last, before = airflow.database.last_run(), airflow.accounts()
     began = time.time()
     _submit(airflow, dag, count)
-    runs = airflow.runs_over(dag, last, count, seconds=_SECONDS)
+    submitted = airflow.database.runs_since(dag, last).total
+    runs = airflow.runs_over(dag, last, submitted, seconds=_SECONDS)
     airflow.settle(_AFTER_SECONDS)
     used = difference(airflow.accounts(), before)
     # the shells are the LocalExecutor's workers' children, hence in the scheduler's account
@@ -102,7 +103,7 @@ def _submit(airflow: BenchAirflow, dag: str, count: int) -> None:
         client = airflow.client()
         try:
             for _ in range(number):
-                _trigger(client.trigger, dag)
+                _trigger(client, dag)
         finally:
             client.close()
 
@@ -111,12 +112,11 @@ def _submit(airflow: BenchAirflow, dag: str, count: int) -> None:
         list(pool.map(call, [share for share in shares if share]))
 
 
-def _trigger(trigger: object, dag: str) -> None:
+def _trigger(client: AirflowApi, dag: str) -> None:
     """Trigger one; a busy SQLite sometimes answers 5xx, and then the execution may exist or not."""
-    assert callable(trigger)
     for attempt in range(_TRIES):
         try:
-            trigger(dag, {})
+            client.trigger(dag, {})
             return
         except ApiError:
             if attempt == _TRIES - 1:
