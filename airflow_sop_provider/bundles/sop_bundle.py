@@ -65,7 +65,7 @@ class SopBundle(BaseDagBundle):
 
     def refresh(self) -> None:
         """Bring the stubs up to date with the documents; safe to call from several processes."""
-        _import_what_stubs_import()
+        _warm_up()
         with self.lock():
             owners = self._stubs.owners()
             changed = self._stubs.write(self._documents.survey(owners))
@@ -73,11 +73,11 @@ class SopBundle(BaseDagBundle):
             log.info("SOPs of bundle %s changed: %s", self.name, ", ".join(sorted(changed)))
 
 
-def _import_what_stubs_import() -> None:
-    """Import what every stub needs, now.
+def _warm_up() -> None:
+    """Prepare this process for its forks, the first time it refreshes.
 
-    The dag-processor forks a process per file. What its parent has imported costs the forks nothing;
-    the operator, with the Kubernetes client behind it, costs each of them most of a second otherwise.
-    It is done here and not when this module is imported, as the API server imports that, too.
+    Not when this module is imported: the API server imports that, too.
     """
-    import dag_factory  # noqa: F401  for its side effect, see above
+    from dag_factory.warming import warm_up
+
+    warm_up()
