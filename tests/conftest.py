@@ -7,6 +7,7 @@ person who runs it. Wall-clock deadlines are off: these machines are shared and 
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,9 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(_HOME, "dags")
 os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a-secret-for-tests-of-sufficient-length-for-hs512-signatures-0123456789"
 # Byte code matters: importing Airflow without it takes ten times as long in every child process.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "engine", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

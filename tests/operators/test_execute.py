@@ -116,6 +116,9 @@ def test_a_conf_that_does_not_fit_fails_for_good(execute):
 def task_log(caplog):
     """The log of tasks, which Airflow keeps apart from the root logger."""
     logger = logging.getLogger("airflow.task")
+    for name, known in logging.root.manager.loggerDict.items():
+        if name.startswith("airflow.task") and isinstance(known, logging.Logger):
+            known.disabled = False  # a migration in this process disables every logger it finds
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.INFO, "airflow.task"):
         yield caplog

@@ -107,7 +107,8 @@ def test_sigterm_reaches_the_command_and_leaves_a_verdict(program):
     assert result.failure == ("crash", "cancelled", 143)
     assert said.read_text() == "bye\n"
     assert json.loads((program.folder / "termination").read_text())["error"]["code"] == "cancelled"
-    assert result.events[-1]["event"] == "attempt.end"
+    # The heartbeat's thread may still say something; the end is told once.
+    assert [event["event"] for event in result.events].count("attempt.end") == 1
 
 
 def test_command_that_ignores_sigterm_is_killed_after_the_grace(program):
