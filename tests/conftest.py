@@ -26,7 +26,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell that starts the suite in the background has it ignore Ctrl-C, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile(
-    "engine", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-settings.load_profile("engine")
+# `make test` asks for the thorough one; while one edits, fewer examples each time find the same over the day.
+for _profile, _examples in (("quick", 20), ("thorough", 100)):
+    settings.register_profile(
+        _profile,
+        deadline=None,
+        max_examples=_examples,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+settings.load_profile(os.environ.get("SOP_HYPOTHESIS", "quick"))

@@ -29,7 +29,10 @@ _ELSEWHERE_NUMBER = re.compile(
     r"|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # base 60
     r"|([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))\Z|\.(nan|NaN|NAN)\Z"
 )
-_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?\Z")
+_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+    r"(\.[0-9]*)?([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?\Z"
+)
 _DIGITS = 18  # every number of so many digits fits into 64 bits
 _TAG = "tag:yaml.org,2002:"
 
@@ -64,7 +67,7 @@ def plain_scalar(text: str) -> Scalar | Ambiguous:
     if _ELSEWHERE_NUMBER.match(text):
         return _quote(text, "is one number to some readers of YAML and another, or text, to others")
     if _DATE.match(text):
-        return _quote(text, "is a date to some readers of YAML and text to others")
+        return Ambiguous("is a date to some readers of YAML and text to others", f'write "{text}"')
     return text
 
 

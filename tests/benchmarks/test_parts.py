@@ -128,7 +128,9 @@ def scheduler() -> subprocess.Popen[bytes]:
     executor = (
         "import subprocess, sys\n"
         f"subprocess.run([sys.executable, '-c', {BURN!r}])\n"
-        "runner = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+        "runner = subprocess.Popen([sys.executable, '-c', 'print(1, flush=True); input()'],"
+        " stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "runner.stdout.readline()\n"
         "print('ready', flush=True); input(); runner.communicate(b'\\n')\n"
     )
     program = (

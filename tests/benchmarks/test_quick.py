@@ -16,6 +16,8 @@ import pytest
 
 from tools.dev.environment import ROOT
 
+pytestmark = pytest.mark.airflow
+
 
 def run(tmp_path: Path, *names: str) -> tuple[dict[str, dict[str, Any]], str]:
     """Run benchmarks with --quick; return their tables by name, and what was printed."""
@@ -43,9 +45,13 @@ def first(row: dict[str, Any]) -> str:
     return str(next(iter(row.values())))
 
 
-@pytest.mark.slow
-def test_build_and_runner(tmp_path: Path) -> None:
-    tables, _ = run(tmp_path, "build", "runner")
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The tables of one run of everything, as `make bench` makes it."""
+    return run(tmp_path_factory.mktemp("bench"), "build", "runner", "dagprocessor", "latency", "throughput")[0]
+
+
+def test_build_and_runner(tables: dict[str, dict[str, Any]]) -> None:
     build = tables["build"]
     assert first(build["rows"][0]).startswith("SOP")
     assert first(build["rows"][-1]).startswith("Python DAG")
@@ -65,10 +71,7 @@ def test_build_and_runner(tmp_path: Path) -> None:
             numbers(row, "first action p50", "first action p95")
 
 
-@pytest.mark.airflow
-@pytest.mark.slow
-def test_dagprocessor(tmp_path: Path) -> None:
-    tables, _ = run(tmp_path, "dagprocessor")
+def test_dagprocessor(tables: dict[str, dict[str, Any]]) -> None:
     rows = tables["dagprocessor"]["rows"]
     assert [first(row).rpartition(", ")[2] for row in rows] == ["first seen", "first seen", "unchanged", "unchanged"]
     assert first(rows[0]).startswith("30 SOPs")
@@ -77,10 +80,7 @@ def test_dagprocessor(tmp_path: Path) -> None:
     assert "at rest, all documents read" in " ".join(tables["dagprocessor"]["notes"])
 
 
-@pytest.mark.airflow
-@pytest.mark.slow
-def test_latency_and_throughput(tmp_path: Path) -> None:
-    tables, _ = run(tmp_path, "latency", "throughput")
+def test_latency_and_throughput(tables: dict[str, dict[str, Any]]) -> None:
     for row in tables["latency"]["rows"]:
         numbers(row, "started p50", "started p95", "first line p50", "first line p95")
         assert row["started p50"] <= row["first line p50"]

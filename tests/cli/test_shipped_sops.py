@@ -154,6 +154,7 @@ def test_version_drift_takes_one_branch_or_the_other(site: Path) -> None:
     assert (drifted.states["confirm"], drifted.states["inspect"]) == ("skipped", "succeeded")
 
 
+@pytest.mark.slow
 def test_the_default_licence_policy_on_this_environment_agrees_with_its_metadata() -> None:
     from airflow_sop_provider.fleet.servers.distributions import Environment, licence_of
 

@@ -61,7 +61,8 @@ def graph() -> WorkflowGraph:
 
 def carry_out(dag, outcomes):
     """Let every task that Airflow starts end as told; return states by task, order of starts, state of the run."""
-    order = []
+    order: list[str] = []
+    idle = 0
     now = pendulum.now("UTC").add(seconds=next(numbers))
     with create_session() as session:
         run = dag.create_dagrun(
@@ -79,7 +80,9 @@ def carry_out(dag, outcomes):
             ready, _ = run.update_state(session=session, execute_callbacks=False)
             if run.state != DagRunState.RUNNING:
                 break
-            assert ready, "the run is stuck"
+            # A pass may do nothing but mark what is skipped or halted; the next one then starts what follows.
+            idle = 0 if ready else idle + 1
+            assert idle < 10, "the run is stuck"
             for task in ready:
                 order.append(task.task_id)
                 task.state = outcomes.get(task.task_id, "success")

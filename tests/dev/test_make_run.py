@@ -1,4 +1,4 @@
-"""`make run` as a person meets it: the sample SOP's result, a component that dies, a terminal that closes.
+"""`make run` as a person meets it: the sample SOP's result, Ctrl-C, a component that dies.
 
 One folder serves all of it, as one person's checkout does; each test starts a real Airflow.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from tools.dev.environment import ROOT
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+pytestmark = pytest.mark.airflow
 
 SAMPLE = "software-licence-review"
 
@@ -70,22 +70,27 @@ class Run:
         return found
 
 
-def test_the_sample_is_carried_out_and_nothing_is_left(home):
-    run = Run(home, "--once")
-    code = run.end()
-    assert code == 0, "\n".join(run.lines)
+def test_the_sample_is_carried_out_and_ctrl_c_ends_everything(home):
+    run = Run(home)
+    run.wait_for("press Ctrl-C to stop it")
+    os.kill(run.process.pid, signal.SIGINT)
+    assert run.end() == 0, "\n".join(run.lines)
     output = "\n".join(run.lines)
+    assert "login: admin / " in output
     for step in ("inventory", "licences", "classify", "decide", "report"):
         assert f"{step}: success" in output
     assert "Result of report" in output
-    assert "login: admin / " in output
+    assert "Stopped." in run.lines
+    assert not any("Traceback" in line for line in run.lines)
     assert json.loads((home / "results" / f"{SAMPLE}.json").read_text())["report"]["distributions"] > 100
     assert run.left_over() == []
 
 
-def test_a_dead_component_is_one_line_and_ends_everything(home):
+def test_a_dead_component_is_one_line_and_ends_everything_even_running_steps(home):
+    """The second start in a folder: the database is there."""
     run = Run(home)
-    run.wait_for("Execution of")
+    run.wait_for("inventory: running")
+    assert not any("database prepared" in line for line in run.lines)
     [scheduler] = [
         process
         for process in psutil.Process(run.process.pid).children()
@@ -95,16 +100,5 @@ def test_a_dead_component_is_one_line_and_ends_everything(home):
     assert run.end() == 1
     [line] = [line for line in run.lines if line.startswith("sop: ")]
     assert line.startswith("sop: the scheduler ended with code -9: ")
-    assert not any("Traceback" in line for line in run.lines)
-    assert run.left_over() == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_everything_even_running_steps(home, number):
-    run = Run(home)
-    run.wait_for("inventory: running" if number == signal.SIGHUP else "dag-processor is up")
-    os.kill(run.process.pid, number)
-    assert run.end() == 0
-    assert "Stopped." in run.lines
     assert not any("Traceback" in line for line in run.lines)
     assert run.left_over() == []

@@ -13,6 +13,7 @@ from tools.dev.rest import AirflowApi, ApiError
 
 PASSWORD = "pass"
 RUN = "manual__2026-01-01T00:00:00+00:00"
+DAG = {"last_parsed_time": "2026-01-01T00:00:00Z", "is_paused": True, "dag_display_name": "A", "is_stale": False}
 
 
 class FakeAirflow(BaseHTTPRequestHandler):
@@ -66,11 +67,11 @@ def api(server, monkeypatch):
 
 
 def test_a_login_happens_when_it_is_needed(server, api):
-    server.answers["GET", "/api/v2/dags/a"] = (200, {"last_parsed_time": "2026-01-01T00:00:00Z", "is_paused": True})
+    server.answers["GET", "/api/v2/dags/a"] = (200, DAG)
     for _ in range(2):
         dag = api.dag("a")
     assert dag.read_at == datetime(2026, 1, 1, tzinfo=UTC)
-    assert dag.paused
+    assert (dag.paused, dag.title, dag.stale) == (True, "A", False)
     assert [path for _, path, _ in server.seen].count("/auth/token") == 1
 
 
@@ -82,19 +83,37 @@ def test_a_wrong_password_is_said(server):
 
 
 def test_an_execution_is_triggered_now_and_its_inputs_are_checked(server, api):
-    server.answers["POST", "/api/v2/dags/a/dagRuns"] = (200, {"dag_run_id": RUN})
-    assert api.trigger("a", {"x": 1}) == RUN
-    assert server.seen[-1][2] == {"logical_date": None, "conf": {"x": 1}}
+    server.answers["POST", "/api/v2/dags/a/dagRuns"] = (200, {})
+    run = api.trigger("a", {"x": 1})
+    assert run.startswith("manual__")
+    assert server.seen[-1][2] == {"dag_run_id": run, "logical_date": None, "conf": {"x": 1}}
+    assert api.trigger("a", {"x": 1}) != run
     server.answers["POST", "/api/v2/dags/a/dagRuns"] = (400, {"detail": "Invalid input for param x"})
     with pytest.raises(ApiError, match="answered 400: Invalid input for param x"):
         api.trigger("a", {"x": "?"})
 
 
-def test_a_trigger_is_never_repeated(server, api):
-    server.answers["POST", "/api/v2/dags/a/dagRuns"] = (503, {"detail": "busy"})
-    with pytest.raises(ApiError, match="busy"):
+def test_a_lost_answer_to_a_trigger_starts_nothing_twice(server, api):
+    server.answers["GET", "/api/v2/dags/a"] = (200, DAG)
+    api.dag("a")  # the login
+    answers = iter([(503, {"detail": "busy"}), (409, {"detail": "exists already"})])
+    server.answers["POST", "/api/v2/dags/a/dagRuns"] = (0, lambda query: next(answers))
+    run = api.trigger("a", {})
+    sent = [body["dag_run_id"] for _, path, body in server.seen if path == "/api/v2/dags/a/dagRuns"]
+    assert sent == [run, run]
+
+
+def test_a_trigger_that_meets_another_run_of_its_name_is_refused(server, api):
+    server.answers["POST", "/api/v2/dags/a/dagRuns"] = (409, {"detail": "exists already"})
+    with pytest.raises(ApiError, match="exists already"):
         api.trigger("a", {})
-    assert [path for _, path, _ in server.seen].count("/api/v2/dags/a/dagRuns") == 2  # without and with a token
+
+
+def test_other_changes_are_never_repeated(server, api):
+    server.answers["PATCH", "/api/v2/dags/a"] = (503, {"detail": "busy"})
+    with pytest.raises(ApiError, match="busy"):
+        api.unpause("a")
+    assert [path for _, path, _ in server.seen].count("/api/v2/dags/a") == 2  # without and with a token
 
 
 def test_a_read_survives_a_busy_server(server, api):

@@ -83,6 +83,7 @@ def test_documents_name_targets_and_files_that_exist(page):
         assert (ROOT / page).parent.joinpath(link).exists(), link
 
 
+@pytest.mark.slow
 def test_the_readmes_sop_is_valid_and_its_sop_commands_work():
     from airflow_sop_provider.sop import check_text
 

@@ -48,6 +48,7 @@ def matches(printed: str, shown: str) -> bool:
     return re.fullmatch(pattern, printed.rstrip("\n"), re.DOTALL) is not None
 
 
+@pytest.mark.slow
 def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "sops", tmp_path / "sops")
     program = tmp_path / "bin" / "sop"

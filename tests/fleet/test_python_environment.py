@@ -47,6 +47,7 @@ def test_groups_hold_every_distribution_once():
     assert result["total"] == len(independent_names())
 
 
+@pytest.mark.slow
 def test_pages_hold_every_distribution_once():
     seen, offset = [], 0
     while offset is not None:

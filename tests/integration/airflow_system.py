@@ -23,15 +23,11 @@ from sqlalchemy import create_engine, text
 from tools.dev.instance import ADMIN, Instance, component_environment
 from tools.dev.processes import Component, end_components, start_component
 from tools.dev.rest import AirflowApi, StepState
+from tools.dev.supervisor import COMPONENTS
 
 T = TypeVar("T")
 
 SOPS = Path(__file__).parent / "sops"
-_COMPONENTS: Mapping[str, tuple[str, ...]] = {
-    "api-server": ("api-server",),
-    "scheduler": ("scheduler",),
-    "dag-processor": ("dag-processor",),
-}
 FINAL = {"success", "failed"}
 
 
@@ -75,16 +71,16 @@ class AirflowSystem:
             health.components.get(name, (None, None))[0] == "healthy" for name in ("scheduler", "dag_processor")
         )
 
-    def start_component(self, kind: str, number: int = 0) -> Component:
+    def start_component(self, kind: str, number: int = 0, **options: str) -> Component:
+        """Start a component, with options of airflow.cfg for it alone: ``core__executor="LocalExecutor"``."""
         name = f"{kind}-{number}" if number else kind
         environment = component_environment(self.home)
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
-        if number:  # the second scheduler of a host serves no logs: the first one does
-            environment["AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT"] = str(_free_port())
+        environment |= {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
         for key, value in os.environ.items():
             if key.startswith("COVERAGE_"):
                 environment[key] = value
-        command = [sys.executable, "-m", "tools.dev.component", *_COMPONENTS[kind]]
+        command = [sys.executable, "-m", "tools.dev.component", *COMPONENTS[kind]]
         component = start_component(name, command, environment=environment, log=self.instance.logs / f"{name}.log")
         self.components[name] = component
         return component
@@ -104,6 +100,11 @@ class AirflowSystem:
         os.kill(component.process.pid, signal.SIGKILL)
         component.process.wait()
         self._killed.append(component.process.pid)
+
+    def restart(self, kind: str, **options: str) -> None:
+        """End a component as an administrator does, and start it with other options; see `start_component`."""
+        end_components([self.components.pop(kind)], grace=30)
+        self.start_component(kind, **options)
 
     def executor_children(self) -> list[int]:
         """Process ids of the executors' children of this Airflow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,21 @@ def bundles(sops: Path) -> dict[str, dict[str, str]]:
     }
 
 
+on_sqlite = pytest.mark.parametrize("airflow", [pytest.param("sqlite", marks=pytest.mark.airflow)], indirect=True)
+"""For tests of what does not depend on the database."""
+
+
+@pytest.fixture(scope="session")
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system of 32 MiB, for the logs of the Airflow on SQLite; mounting needs root."""
+    folder = tmp_path_factory.mktemp("small-disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 @pytest.fixture(
     scope="session",
     params=[
@@ -43,18 +59,24 @@ def bundles(sops: Path) -> dict[str, dict[str, str]]:
     ],
 )
 def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowSystem]:
-    """A running Airflow with the test SOPs in a folder that tests may change."""
+    """A running Airflow with the test SOPs in a folder that tests may change.
+
+    The one on SQLite writes its tasks' logs to `small_disk`; tests kill its components, and start them again.
+    """
     folder = tmp_path_factory.mktemp(f"airflow-{request.param}")
     sops = folder / "sops"
     shutil.copytree(SOPS, sops)
     server = PostgresServer() if request.param == "postgres" else None
+    options = bundles(sops)
+    if server is None:
+        options["logging"] = {"base_log_folder": str(request.getfixturevalue("small_disk"))}
     try:
         system = AirflowSystem(
             folder / "home",
             sops=sops,
             database=server.create_database("airflow") if server else "",
             schedulers=2 if server else 1,
-            overrides=bundles(sops),
+            overrides=options,
         )
         try:
             system.start()

@@ -5,11 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from tests.integration.airflow_system import SOPS, AirflowSystem
-
-on_sqlite = pytest.mark.parametrize("airflow", [pytest.param("sqlite", marks=pytest.mark.airflow)], indirect=True)
+from tests.integration.conftest import on_sqlite
 
 SINGLE = (SOPS / "single.yaml").read_text()
 
@@ -22,7 +19,7 @@ def test_added_edited_and_deleted_documents_are_picked_up(airflow: AirflowSystem
     (stub,) = (airflow.home / "bundles" / "sops").glob("stubs-*/single.yaml.py")
     untouched = stub.stat().st_mtime_ns
     document.write_text(SINGLE.replace("sop: single", "sop: fresh").replace("One computed step", "Another title"))
-    airflow.wait_for(lambda: airflow.api.dag("fresh")["dag_display_name"] == "Another title", "the edit", seconds=90)
+    airflow.wait_for(lambda: airflow.api.dag("fresh").title == "Another title", "the edit", seconds=90)
     assert stub.stat().st_mtime_ns == untouched, "an edit touches no other SOP's DAG file"
     document.unlink()
     airflow.wait_for(lambda: _is_gone(airflow, "fresh"), "the deletion", seconds=90)
@@ -31,7 +28,7 @@ def test_added_edited_and_deleted_documents_are_picked_up(airflow: AirflowSystem
 
 def _is_gone(airflow: AirflowSystem, sop: str) -> bool:
     dag = airflow.api.dag(sop)
-    return dag is None or dag["is_stale"]
+    return dag is None or dag.stale
 
 
 @on_sqlite
@@ -136,31 +133,3 @@ def test_rollback_is_skipped_when_nothing_failed(airflow: AirflowSystem, trace: 
     assert trace.read_text().split() == ["first", "second"]
     states = airflow.step_states("undo", run)
     assert states["undo_first"] == states["undo_second"] == "skipped"
-
-
-@pytest.mark.airflow
-def test_without_our_executor_the_operator_gives_the_same_result(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The same SOPs through LocalExecutor and the operator's own execute()."""
-    folder = tmp_path_factory.mktemp("airflow-without")
-    trace = folder / "trace.txt"
-    trace.touch()
-    system = AirflowSystem(folder / "home", overrides={"core": {"executor": "LocalExecutor", "parallelism": "4"}})
-    try:
-        system.start()
-        chain, chain_state = system.run("compute-chain", number=4)
-        assert chain_state == "success"
-        assert system.api.outputs("compute-chain", chain, "report") == {"text": "the answer is 10", "run": chain}
-        fan, fan_state = system.run("fan-out", count=3)
-        assert fan_state == "success"
-        assert system.api.outputs("fan-out", fan, "total") == {"sum": 5}
-        branch, branch_state = system.run("branch", amount=5)
-        assert branch_state == "success"
-        assert system.step_states("branch", branch)["thorough"] == "skipped"
-        flaky, flaky_state = system.run("flaky", trace=str(trace), code=75, failures=1)
-        assert flaky_state == "success"
-        assert system.step("flaky", flaky, "try").attempt == 2
-        failed, failed_state = system.run("flaky", trace=str(trace), code=65, failures=9)
-        assert failed_state == "failed"
-        assert system.step("flaky", failed, "try").attempt == 1
-    finally:
-        system.stop()

@@ -4,41 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.integration.airflow_system import AirflowSystem
+from tests.integration.conftest import on_sqlite
 
 RUNS = 4
-
-
-@pytest.fixture(scope="module")
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file system of 4 MiB, for logs; mounting needs root."""
-    folder = tmp_path_factory.mktemp("small-disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory, small_disk: Path) -> Iterator[AirflowSystem]:
-    """An Airflow of this module's own: its components are killed, its disk for logs is small."""
-    airflow = AirflowSystem(
-        tmp_path_factory.mktemp("airflow-killed"),
-        overrides={"logging": {"base_log_folder": str(small_disk)}, "core": {"parallelism": "8"}},
-    )
-    try:
-        airflow.start()
-        yield airflow
-    finally:
-        airflow.stop()
 
 
 def _start_sleepers(airflow: AirflowSystem, folder: Path, seconds: float, count: int = RUNS) -> dict[str, Path]:
@@ -64,63 +36,63 @@ def _assert_each_ran_once(airflow: AirflowSystem, traces: dict[str, Path]) -> No
         assert ticks == [f"tick {number}" for number in range(1, 21)]
 
 
-@pytest.mark.airflow
-def test_scheduler_killed_while_steps_run_and_end(system: AirflowSystem, tmp_path: Path) -> None:
-    traces = _start_sleepers(system, tmp_path, seconds=20)
-    system.kill("scheduler")
-    system.wait_for(
-        lambda: not system.executor_children(), "the executor's child to end with its scheduler", seconds=60
+@on_sqlite
+def test_scheduler_killed_while_steps_run_and_end(airflow: AirflowSystem, tmp_path: Path) -> None:
+    traces = _start_sleepers(airflow, tmp_path, seconds=20)
+    airflow.kill("scheduler")
+    airflow.wait_for(
+        lambda: not airflow.executor_children(), "the executor's child to end with its scheduler", seconds=60
     )
-    assert system.attempt_processes(), "the steps go on without a scheduler"
-    system.start_component("scheduler")
-    _assert_each_ran_once(system, traces)
+    assert airflow.attempt_processes(), "the steps go on without a scheduler"
+    airflow.start_component("scheduler")
+    _assert_each_ran_once(airflow, traces)
 
 
-@pytest.mark.airflow
-def test_scheduler_killed_and_steps_end_before_it_is_back(system: AirflowSystem, tmp_path: Path) -> None:
-    traces = _start_sleepers(system, tmp_path, seconds=4)
-    system.kill("scheduler")
-    system.wait_for(lambda: all("end" in t.read_text() for t in traces.values()), "the commands to end", seconds=90)
-    system.start_component("scheduler")
-    _assert_each_ran_once(system, traces)
+@on_sqlite
+def test_scheduler_killed_and_steps_end_before_it_is_back(airflow: AirflowSystem, tmp_path: Path) -> None:
+    traces = _start_sleepers(airflow, tmp_path, seconds=4)
+    airflow.kill("scheduler")
+    airflow.wait_for(lambda: all("end" in t.read_text() for t in traces.values()), "the commands to end", seconds=90)
+    airflow.start_component("scheduler")
+    _assert_each_ran_once(airflow, traces)
 
 
-@pytest.mark.airflow
-def test_executor_child_killed(system: AirflowSystem, tmp_path: Path) -> None:
-    traces = _start_sleepers(system, tmp_path, seconds=15)
-    children = system.executor_children()
+@on_sqlite
+def test_executor_child_killed(airflow: AirflowSystem, tmp_path: Path) -> None:
+    traces = _start_sleepers(airflow, tmp_path, seconds=15)
+    children = airflow.executor_children()
     assert len(children) == 1
     os.kill(children[0], signal.SIGKILL)
-    system.wait_for(
-        lambda: set(system.executor_children()) - set(children), "the scheduler to start another child", seconds=90
+    airflow.wait_for(
+        lambda: set(airflow.executor_children()) - set(children), "the scheduler to start another child", seconds=90
     )
-    _assert_each_ran_once(system, traces)
+    _assert_each_ran_once(airflow, traces)
 
 
-@pytest.mark.airflow
-def test_api_server_killed_while_steps_end(system: AirflowSystem, tmp_path: Path) -> None:
-    traces = _start_sleepers(system, tmp_path, seconds=8)
-    system.kill("api-server")
+@on_sqlite
+def test_api_server_killed_while_steps_end(airflow: AirflowSystem, tmp_path: Path) -> None:
+    traces = _start_sleepers(airflow, tmp_path, seconds=8)
+    airflow.kill("api-server")
     limit = time.monotonic() + 120
     while not all("end" in trace.read_text() for trace in traces.values()) and time.monotonic() < limit:
         time.sleep(0.5)
-    system.start_component("api-server")
-    system.wait_for(lambda: system.api.health() is not None, "the API server to be back", seconds=180)
-    _assert_each_ran_once(system, traces)
+    airflow.start_component("api-server")
+    airflow.wait_for(lambda: airflow.api.health() is not None, "the API server to be back", seconds=180)
+    _assert_each_ran_once(airflow, traces)
 
 
-@pytest.mark.airflow
-def test_steps_killed_from_outside_are_crashes_and_tried_again(system: AirflowSystem, tmp_path: Path) -> None:
-    (run, trace), *_ = _start_sleepers(system, tmp_path, seconds=6, count=1).items()
-    for pid in system.attempt_processes():
+@on_sqlite
+def test_steps_killed_from_outside_are_crashes_and_tried_again(airflow: AirflowSystem, tmp_path: Path) -> None:
+    (run, trace), *_ = _start_sleepers(airflow, tmp_path, seconds=6, count=1).items()
+    for pid in airflow.attempt_processes():
         os.kill(pid, signal.SIGKILL)
-    assert system.wait_for_run("sleeper", run) == "success"
-    assert system.step("sleeper", run, "sleep").attempt == 2
+    assert airflow.wait_for_run("sleeper", run) == "success"
+    assert airflow.step("sleeper", run, "sleep").attempt == 2
     assert [line.split()[0] for line in trace.read_text().splitlines()] == ["start", "start", "end"]
 
 
-@pytest.mark.airflow
-def test_full_disk_in_the_log_folder(system: AirflowSystem, small_disk: Path) -> None:
+@on_sqlite
+def test_full_disk_in_the_log_folder(airflow: AirflowSystem, small_disk: Path) -> None:
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -128,16 +100,16 @@ def test_full_disk_in_the_log_folder(system: AirflowSystem, small_disk: Path) ->
                 file.write(b"x" * 4096)
         except OSError:
             pass
-    run, state = system.run("talker", lines=50)
+    run, state = airflow.run("talker", lines=50)
     assert state == "success", "a full disk for logs does not fail a step"
     filler.unlink()
     expected = [f"line-{number}" for number in range(1, 51)]
 
     def complete() -> bool:
-        lines = system.log_lines("talker", run, "talk")
+        lines = airflow.log_lines("talker", run, "talk")
         return [line for line in lines if line.startswith("line-")] == expected
 
-    system.wait_for(complete, "the log to be completed once there is room", seconds=60)
+    airflow.wait_for(complete, "the log to be completed once there is room", seconds=60)
 
 
 def test_a_hundred_executions_at_once_all_complete(airflow: AirflowSystem, tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_command_stays_in_the_attempts_process_group(program):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_sigterm_during_a_tool_call_ends_at_once_and_takes_the_server_along(program):
     script = "import os, sys, time; open('server', 'w').write(str(os.getpid())); time.sleep(600)"
     fleet = json.dumps({"servers": {"raw": {"transport": "stdio", "command": sys.executable, "args": ["-c", script]}}})

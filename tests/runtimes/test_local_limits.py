@@ -70,7 +70,7 @@ async def test_shared_memory_counts_once(runtime: LocalRuntime) -> None:
         kept = b"x" * (60 * 1024 * 1024)
         for n in range(4):
             if os.fork() == 0:
-                time.sleep(0.5); os._exit(0)
+                time.sleep(3); os._exit(0)
         for n in range(4): os.wait()
     """
     outcome = await runtime.wait(await runtime.start(program(source, memory_bytes=120 * MB)))
@@ -192,6 +192,7 @@ async def test_leftovers_of_an_attempt_that_nobody_watched_are_ended(runtime: Lo
     await again.close()
 
 
+@pytest.mark.slow
 async def test_a_fork_storm_is_ended(runtime: LocalRuntime) -> None:
     source = """
         import os, time

@@ -310,6 +310,7 @@ async def test_a_cancelled_starter_does_not_lose_the_process(runtime: LocalRunti
     assert (tmp_path / "count").read_text() == "ran\n"
 
 
+@pytest.mark.slow
 async def test_a_hundred_at_once(runtime: LocalRuntime, tmp_path: Path) -> None:
     before = open_descriptors()
     specs = [program(COUNT, str(tmp_path / f"{n}"), "0.2", name=f"attempt-{n}") for n in range(100)]

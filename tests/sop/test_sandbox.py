@@ -131,6 +131,7 @@ def test_growth_is_refused(expression: str):
         evaluate(expression, NAMES)
 
 
+@pytest.mark.slow
 def test_growth_is_refused_before_it_happens():
     """All of them together, in a process of their own, never take much memory at once."""
     code = (

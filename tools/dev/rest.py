@@ -6,9 +6,10 @@ execution: trigger, steps, outputs, import errors, the last words of a failed st
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -40,10 +41,12 @@ class Health:
 
 @dataclass(frozen=True)
 class DagState:
-    """When the dag-processor last read an SOP, and whether its runs wait."""
+    """When the dag-processor last read an SOP, what it is called there, and whether its runs wait."""
 
     read_at: datetime | None
     paused: bool
+    title: str
+    stale: bool
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,12 @@ class AirflowApi:
         if answer.status_code == 404:
             return None
         body = _object(answer)
-        return DagState(read_at=_moment(body["last_parsed_time"]), paused=bool(body["is_paused"]))
+        return DagState(
+            read_at=_moment(body["last_parsed_time"]),
+            paused=bool(body["is_paused"]),
+            title=str(body["dag_display_name"]),
+            stale=bool(body["is_stale"]),
+        )
 
     def unpause(self, sop: str) -> None:
         """Let the DAG's runs start."""
@@ -107,10 +115,14 @@ class AirflowApi:
     def trigger(self, sop: str, conf: dict[str, Any]) -> str:
         """Start an execution now; return its run id.
 
+        The id is made here: an answer that got lost on a busy machine is asked for again and starts nothing twice.
+
         :raises ApiError: the inputs do not fit the SOP, for example.
         """
-        answer = self._send("POST", f"/api/v2/dags/{quote(sop)}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(_object(answer)["dag_run_id"])
+        run = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
+        body = {"dag_run_id": run, "logical_date": None, "conf": conf}
+        self._send("POST", f"/api/v2/dags/{quote(sop)}/dagRuns", json=body, repeatable=True)
+        return run
 
     def run_state(self, sop: str, run: str) -> str:
         """Return the state of an execution: queued, running, success or failed."""
@@ -150,19 +162,31 @@ class AirflowApi:
                 return found
 
     def _send(
-        self, method: str, path: str, *, allow: tuple[int, ...] = (), json: object = None, params: _Query | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        allow: tuple[int, ...] = (),
+        json: object = None,
+        params: _Query | None = None,
+        repeatable: bool = False,
     ) -> httpx.Response:
-        answer = self._attempt(method, path, json=json, params=params)
+        answer = self._attempt(method, path, json=json, params=params, repeatable=repeatable)
         if answer.status_code == 401:
             self._login()
-            answer = self._attempt(method, path, json=json, params=params)
+            answer = self._attempt(method, path, json=json, params=params, repeatable=repeatable)
         if not answer.is_success and answer.status_code not in allow:
             raise ApiError(f"{method} {path} answered {answer.status_code}: {_detail(answer)}")
         return answer
 
-    def _attempt(self, method: str, path: str, *, json: object = None, params: _Query | None = None) -> httpx.Response:
-        """Send a call; reads are repeated for a while, because a busy SQLite sometimes says 5xx."""
-        tries = 5 if method == "GET" else 1
+    def _attempt(
+        self, method: str, path: str, *, json: object, params: _Query | None, repeatable: bool
+    ) -> httpx.Response:
+        """Send a call; what may be repeated is, for a while: a busy SQLite says 5xx, a busy server nothing in time.
+
+        A repeated call that finds its own earlier success (409) has succeeded.
+        """
+        tries = 5 if method == "GET" or repeatable else 1
         for remaining in reversed(range(tries)):
             try:
                 answer = self._client.request(method, path, json=json, params=params)
@@ -170,6 +194,8 @@ class AirflowApi:
                 if not remaining:
                     raise ApiError(f"{method} {path} was not answered: {error or type(error).__name__}") from error
             else:
+                if repeatable and answer.status_code == 409 and remaining < tries - 1:
+                    return httpx.Response(200, request=answer.request)
                 if answer.status_code < 500 or not remaining:
                     return answer
             time.sleep(0.5)
@@ -177,7 +203,7 @@ class AirflowApi:
 
     def _login(self) -> None:
         body = {"username": self._user, "password": self._password}
-        answer = self._attempt("POST", "/auth/token", json=body)
+        answer = self._attempt("POST", "/auth/token", json=body, params=None, repeatable=True)
         if not answer.is_success:
             raise ApiError(f"login as {self._user} answered {answer.status_code}: {_detail(answer)}")
         self._client.headers["Authorization"] = f"Bearer {_object(answer)['access_token']}"

@@ -3,7 +3,9 @@
 Most of the engine runs in processes that the tests start: runners in a cleaned environment, the
 executor's child, whole Airflow components. Coverage reaches all of them through a file in the
 environment's site-packages, which starts the measurement as long as a marker in the checkout names
-its configuration; no variable has to survive a cleaned environment.
+its configuration; no variable has to survive a cleaned environment. Measuring doubles what Python
+costs, so it is left out where it shows nothing: in Airflow's API server, its triggerer and its
+migrations, which run next to nothing of ours, and in the tests that generate hundreds of examples.
 
 Whatever a test leaves running is found (we are the subreaper of all descendants) and ended.
 """
@@ -14,6 +16,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +38,16 @@ BRANCH_LIMIT = 85.0
 
 _MARKER = ROOT / ".coverage-run"
 _DATA = ROOT / ".coverage"
-_SLOW = "airflow or postgres or slow"
+_RUNNING = "airflow or postgres"
+_PARTS = (
+    ("-n", "2", "-m", f"not (hypothesis or slow or {_RUNNING})"),
+    ("-n", "2", "-m", f"slow and not ({_RUNNING})"),
+    ("-m", _RUNNING),
+)
+"""The selections that are measured, one after the other: a running Airflow has the machine to itself."""
+_GENERATED = ("-n", "2", "-m", f"hypothesis and not (slow or {_RUNNING})")
+_UNMEASURED = ("api-server", "triggerer", "migrate")
+"""Arguments of programs that run next to nothing of ours."""
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 
@@ -46,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_on_signals()
     become_subreaper()
     try:
+        codes = [_pytest(*_GENERATED, *chosen)]
         with measured():
-            codes = [_pytest("-n", "2", "-m", f"not ({_SLOW})", *chosen), _pytest("-m", _SLOW, *chosen)]
+            codes += [_pytest(*part, *chosen) for part in _PARTS]
     except Stopped:
         return 130
     failed = any(code not in {0, _NO_TESTS} for code in codes) or set(codes) == {_NO_TESTS}
@@ -82,16 +95,22 @@ def _install_hook() -> None:
     hook = Path(sysconfig.get_path("purelib")) / "a0_sop_coverage.pth"
     marker = str(_MARKER)
     hook.write_text(
-        f"import os; os.path.exists({marker!r}) and os.environ.setdefault('COVERAGE_PROCESS_START', {marker!r})\n"
+        f"import os, sys; os.environ.pop('COVERAGE_PROCESS_START', None)"
+        f" if os.path.exists({marker!r}) and {set(_UNMEASURED)!r} & set(sys.orig_argv) else"
+        f" os.path.exists({marker!r}) and os.environ.setdefault('COVERAGE_PROCESS_START', {marker!r})\n"
     )
 
 
 def _pytest(*arguments: str) -> int:
     print(f"\n$ pytest {' '.join(arguments)}", flush=True)
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "--durations=10", *arguments], cwd=ROOT)
+    began = time.monotonic()
+    environment = {**os.environ, "SOP_HYPOTHESIS": "thorough"}
+    command = [sys.executable, "-m", "pytest", "--durations=10", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     while True:
         pid, status = os.waitpid(-1, 0)  # orphans of tests end here, too, and must not stay as zombies
         if pid == process.pid:
+            print(f"took {time.monotonic() - began:.0f} s", flush=True)
             return os.waitstatus_to_exitcode(status)
 
 
