@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import psutil
 from sqlalchemy import create_engine, text
 
-from tools.dev.instance import ADMIN, Instance, component_environment
+from tools.dev.environment import ROOT
+from tools.dev.instance import ADMIN, Instance
 from tools.dev.processes import Component, end_components, start_component
 from tools.dev.rest import AirflowApi, StepState
 from tools.dev.supervisor import COMPONENTS
@@ -29,6 +31,7 @@ T = TypeVar("T")
 
 SOPS = Path(__file__).parent / "sops"
 FINAL = {"success", "failed"}
+_EXECUTOR_TITLES = ("airflow_sop_provider.executors.child", "airflow sop executor")
 
 
 class AirflowSystem:
@@ -42,17 +45,29 @@ class AirflowSystem:
         home: Path,
         *,
         sops: Path = SOPS,
+        fleet: Path = ROOT / "fleet.yaml",
         database: str = "",
         overrides: Mapping[str, Mapping[str, str]] | None = None,
         schedulers: int = 1,
     ) -> None:
-        options = {"sop": {"paused_upon_creation": "False", "refresh_seconds": "2"}, **(overrides or {})}
-        self.instance = Instance(home=home, sops=sops, port=_free_port(), database=database, overrides=options)
+        options = {
+            "sop": {"paused_upon_creation": "False", "refresh_seconds": "2"},
+            "scheduler": {"scheduler_idle_sleep_time": "0.3"},  # an idle scheduler of 0.1 takes a third of a slow core
+            **(overrides or {}),
+        }
+        self.instance = Instance(
+            home=home, sops=sops, fleet=fleet, port=_free_port(), database=database, overrides=options
+        )
         self.home = home
         self.components: dict[str, Component] = {}
         self._schedulers = schedulers
         self._killed: list[int] = []
         self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
+
+    @property
+    def task_logs(self) -> Path:
+        """Folder of the tasks' logs."""
+        return Path((self.instance.overrides or {}).get("logging", {}).get("base_log_folder", self.instance.logs))
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -74,7 +89,7 @@ class AirflowSystem:
     def start_component(self, kind: str, number: int = 0, **options: str) -> Component:
         """Start a component, with options of airflow.cfg for it alone: ``core__executor="LocalExecutor"``."""
         name = f"{kind}-{number}" if number else kind
-        environment = component_environment(self.home)
+        environment = self.instance.environment(kind)
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
         environment |= {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
         for key, value in os.environ.items():
@@ -107,8 +122,14 @@ class AirflowSystem:
         self.start_component(kind, **options)
 
     def executor_children(self) -> list[int]:
-        """Process ids of the executors' children of this Airflow."""
-        return [pid for pid in _pids_with(self.home) if b"airflow_sop_provider.executors.child" in _cmdline(pid)]
+        """Process ids of the executors' children of the schedulers that run."""
+        schedulers = [c.process.pid for name, c in self.components.items() if name.startswith("scheduler")]
+        return [
+            child.pid
+            for pid in schedulers
+            for child in psutil.Process(pid).children()
+            if any(title in " ".join(_cmdline(child)) for title in _EXECUTOR_TITLES)
+        ]
 
     def attempt_processes(self) -> list[int]:
         """Process ids of everything that belongs to an attempt of a step of this Airflow."""
@@ -159,11 +180,11 @@ class AirflowSystem:
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """A call of the REST API for which `AirflowApi` has no method."""
-        return self.api._send(method, path, allow=(400, 404, 409, 422), **arguments)
+        return self.api._send(method, path, allow=(400, 404, 409, 422), repeatable=True, **arguments)
 
     def query(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of the metadata database, for what no API shows."""
-        engine = create_engine(self.instance.database or f"sqlite:///{self.home / 'airflow.db'}?timeout=60")
+        engine = create_engine(self.instance.connection)
         try:
             with engine.connect() as connection:
                 return [tuple(row) for row in connection.execute(text(statement), parameters)]
@@ -182,7 +203,7 @@ class AirflowSystem:
                     return found
             except httpx.TransportError:
                 pass
-            time.sleep(0.2)
+            time.sleep(0.5)
         raise AssertionError(f"waited {seconds} s for {what}\n{self._tails()}")
 
     def _raise_if_dead(self) -> None:
@@ -203,24 +224,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _pids_with(home: Path) -> list[int]:
-    marker = f"AIRFLOW_HOME={home}".encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                if marker in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                    found.append(int(entry))
-            except OSError:
-                continue
-    return found
-
-
-def _cmdline(pid: int) -> bytes:
+def _cmdline(process: psutil.Process) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.airflow_system import SOPS, AirflowSystem
 from tests.integration.postgres_server import PostgresServer
+from tools.dev.environment import ROOT
 
 DAGS = Path(__file__).parent / "dags"
 
@@ -39,6 +40,9 @@ def bundles(sops: Path) -> dict[str, dict[str, str]]:
 on_sqlite = pytest.mark.parametrize("airflow", [pytest.param("sqlite", marks=pytest.mark.airflow)], indirect=True)
 """For tests of what does not depend on the database."""
 
+on_postgres = pytest.mark.parametrize("airflow", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+"""For tests of what only a database for production can do."""
+
 
 @pytest.fixture(scope="session")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -59,13 +63,15 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ],
 )
 def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowSystem]:
-    """A running Airflow with the test SOPs in a folder that tests may change.
+    """A running Airflow with the test SOPs and a fleet.yaml in a folder that tests may change.
 
     The one on SQLite writes its tasks' logs to `small_disk`; tests kill its components, and start them again.
     """
     folder = tmp_path_factory.mktemp(f"airflow-{request.param}")
     sops = folder / "sops"
     shutil.copytree(SOPS, sops)
+    fleet = folder / "fleet.yaml"
+    shutil.copy(ROOT / "fleet.yaml", fleet)
     server = PostgresServer() if request.param == "postgres" else None
     options = bundles(sops)
     if server is None:
@@ -74,6 +80,7 @@ def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         system = AirflowSystem(
             folder / "home",
             sops=sops,
+            fleet=fleet,
             database=server.create_database("airflow") if server else "",
             schedulers=2 if server else 1,
             overrides=options,

@@ -117,7 +117,7 @@ def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, t
         )
     airflow.wait_for(lambda: not before & set(airflow.attempt_processes()), "the process group to end", seconds=60)
     print(f"{how}: process group gone {time.monotonic() - began:.2f} s after the call began")
-    said = airflow.instance.logs / f"dag_id=sleeper/run_id={run}/task_id=sleep/attempt=1.log"
+    said = airflow.task_logs / f"dag_id=sleeper/run_id={run}/task_id=sleep/attempt=1.log"
     airflow.wait_for(lambda: "Stopped: " in said.read_text(), "the log to say so", seconds=30)
     if how == "clear":
         # The cleared step is tried again, by itself, in a process of its own.

@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 from tests.integration.airflow_system import AirflowSystem
 from tests.integration.conftest import on_sqlite
 
@@ -39,10 +41,9 @@ def _assert_each_ran_once(airflow: AirflowSystem, traces: dict[str, Path]) -> No
 @on_sqlite
 def test_scheduler_killed_while_steps_run_and_end(airflow: AirflowSystem, tmp_path: Path) -> None:
     traces = _start_sleepers(airflow, tmp_path, seconds=20)
+    (child,) = airflow.executor_children()
     airflow.kill("scheduler")
-    airflow.wait_for(
-        lambda: not airflow.executor_children(), "the executor's child to end with its scheduler", seconds=60
-    )
+    airflow.wait_for(lambda: not psutil.pid_exists(child), "the executor's child to end with its scheduler", seconds=60)
     assert airflow.attempt_processes(), "the steps go on without a scheduler"
     airflow.start_component("scheduler")
     _assert_each_ran_once(airflow, traces)

@@ -33,6 +33,7 @@ EXECUTORS = "LocalExecutor,sop:airflow_sop_provider.executors.sop_executor.SopEx
 """SOP steps name ``sop``; an ordinary DAG put beside them finds the LocalExecutor."""
 
 _LOCAL_WORKERS = 32
+_LOCK_SECONDS = 60
 
 
 class InstanceError(Exception):
@@ -69,6 +70,11 @@ class Instance:
         return self._secrets()["admin_password"]
 
     @property
+    def connection(self) -> str:
+        """SQLAlchemy URL of the metadata database."""
+        return self.database or self._sqlite(_LOCK_SECONDS)
+
+    @property
     def logs(self) -> Path:
         """Folder of the components' own logs; tasks' logs are beside them."""
         return self.home / "logs"
@@ -100,6 +106,16 @@ class Instance:
             section: {key: value.replace("%", "%%") for key, value in options.items()}
             for section, options in sections.items()
         }
+
+    def environment(self, component: str) -> dict[str, str]:
+        """Return the environment of a component: api-server, scheduler, dag-processor or triggerer."""
+        environment = component_environment(self.home)
+        if component == "api-server" and not self.database:
+            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._sqlite(_API_SERVER_LOCK_SECONDS)
+        return environment
+
+    def _sqlite(self, lock_seconds: int) -> str:
+        return f"sqlite:///{self.home / 'airflow.db'}?timeout={lock_seconds}"
 
     def migrate(self) -> bool:
         """Bring the database to the installed versions; return whether anything had to be done.
@@ -156,6 +172,12 @@ class Instance:
         return known
 
 
+_API_SERVER_LOCK_SECONDS = 2
+"""Airflow 3.3's API server writes its audit entry (`action_logging`) in its event loop, and a request that holds
+SQLite's one write lock needs that loop to commit: each waits for the other until the lock's timeout. So the API
+server's is short, and who calls it tries again; the other components wait for the lock as long as it takes."""
+
+
 def component_environment(home: Path) -> dict[str, str]:
     """Return the environment of every process of the Airflow in ``home``.
 
@@ -200,7 +222,7 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
             "default_pool_task_slot_count": "4096",
         },
         "database": {
-            "sql_alchemy_conn": instance.database or f"sqlite:///{instance.home / 'airflow.db'}?timeout=60",
+            "sql_alchemy_conn": instance.connection,
             "sql_alchemy_pool_size": "20",
             "sql_alchemy_max_overflow": "40",
         },

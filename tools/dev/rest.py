@@ -19,6 +19,7 @@ __all__ = ["AirflowApi", "ApiError", "DagState", "Health", "StepState"]
 
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _PAGE = 100
+_TRIES = 10
 
 _Query = dict[str, str | int]
 
@@ -106,7 +107,7 @@ class AirflowApi:
 
     def unpause(self, sop: str) -> None:
         """Let the DAG's runs start."""
-        self._send("PATCH", f"/api/v2/dags/{quote(sop)}", json={"is_paused": False})
+        self._send("PATCH", f"/api/v2/dags/{quote(sop)}", json={"is_paused": False}, repeatable=True)
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the SOPs that could not be loaded: ``filename`` and ``stack_trace`` of each."""
@@ -186,7 +187,7 @@ class AirflowApi:
 
         A repeated call that finds its own earlier success (409) has succeeded.
         """
-        tries = 5 if method == "GET" or repeatable else 1
+        tries = _TRIES if method == "GET" or repeatable else 1
         for remaining in reversed(range(tries)):
             try:
                 answer = self._client.request(method, path, json=json, params=params)
