@@ -71,7 +71,7 @@ class Run:
 
 
 def test_the_sample_is_carried_out_and_ctrl_c_ends_everything(home):
-    run = Run(home)
+    run = Run(home, "--conf", '{"group_size": 100}')
     run.wait_for("press Ctrl-C to stop it")
     os.kill(run.process.pid, signal.SIGINT)
     assert run.end() == 0, "\n".join(run.lines)

@@ -92,9 +92,6 @@ class AirflowSystem:
         environment = self.instance.environment(kind)
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
         environment |= {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
-        for key, value in os.environ.items():
-            if key.startswith("COVERAGE_"):
-                environment[key] = value
         command = [sys.executable, "-m", "tools.dev.component", *COMPONENTS[kind]]
         component = start_component(name, command, environment=environment, log=self.instance.logs / f"{name}.log")
         self.components[name] = component
