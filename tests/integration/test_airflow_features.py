@@ -127,6 +127,7 @@ def test_rollback_undoes_in_reverse_order_and_the_execution_stays_failed(airflow
     assert airflow.step("undo", run, "third").attempt == 1
 
 
+@on_sqlite
 def test_rollback_is_skipped_when_nothing_failed(airflow: AirflowSystem, trace: Path) -> None:
     run, state = airflow.run("undo", trace=str(trace), code=0)
     assert state == "success"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.airflow_system import AirflowSystem
+from tests.integration.conftest import on_sqlite
 
 
 def test_chain_with_inputs(airflow: AirflowSystem) -> None:
@@ -17,6 +18,7 @@ def test_chain_with_inputs(airflow: AirflowSystem) -> None:
     assert airflow.api.outputs("compute-chain", run, "report") == {"text": "the answer is 10", "run": run}
 
 
+@on_sqlite
 def test_defaults_apply(airflow: AirflowSystem) -> None:
     run, state = airflow.run("compute-chain")
     assert state == "success"
@@ -30,6 +32,7 @@ def test_fan_out_keeps_the_order_of_items(airflow: AirflowSystem) -> None:
     assert airflow.api.outputs("fan-out", run, "total") == {"sum": 14}
 
 
+@on_sqlite
 @pytest.mark.parametrize(("amount", "taken", "left"), [(5, "quick", "thorough"), (50, "thorough", "quick")])
 def test_branch(airflow: AirflowSystem, amount: int, taken: str, left: str) -> None:
     run, state = airflow.run("branch", amount=amount)
@@ -39,6 +42,7 @@ def test_branch(airflow: AirflowSystem, amount: int, taken: str, left: str) -> N
     assert airflow.api.outputs("branch", run, "report") == {"way": taken}
 
 
+@on_sqlite
 def test_conf_is_checked_when_the_run_is_created(airflow: AirflowSystem) -> None:
     airflow.wait_for_dag("compute-chain")
     answer = airflow.request(
@@ -75,6 +79,7 @@ def test_permanent_failure_at_once(airflow: AirflowSystem, trace: Path) -> None:
     assert len(trace.read_text().splitlines()) == 1
 
 
+@on_sqlite
 def test_exhausted_retries_fail_after_four_attempts(airflow: AirflowSystem, trace: Path) -> None:
     _, state = airflow.run("flaky", trace=str(trace), code=75, failures=99)
     assert state == "failed"
@@ -88,6 +93,7 @@ def test_log_is_complete_and_each_line_once(airflow: AirflowSystem) -> None:
     assert lines == [f"line-{number}" for number in range(1, 3001)]
 
 
+@on_sqlite
 def test_log_appears_while_the_step_runs(airflow: AirflowSystem, trace: Path) -> None:
     run = airflow.trigger("sleeper", trace=str(trace), seconds=60)
     airflow.wait_for_step("sleeper", run, "sleep", "running")
@@ -127,6 +133,7 @@ def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, t
     assert "end" not in trace.read_text()
 
 
+@on_sqlite
 def test_nothing_is_left_of_finished_steps(airflow: AirflowSystem) -> None:
     airflow.run("single")
     attempts = airflow.home / "sop" / "attempts"
@@ -135,6 +142,7 @@ def test_nothing_is_left_of_finished_steps(airflow: AirflowSystem) -> None:
     )
 
 
+@on_sqlite
 def test_yaml_is_what_the_code_tab_shows(airflow: AirflowSystem) -> None:
     airflow.wait_for_dag("single")
     answer = airflow.request("GET", "/api/v2/dagSources/single")

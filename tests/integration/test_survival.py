@@ -119,7 +119,7 @@ def test_a_hundred_executions_at_once_all_complete(airflow: AirflowSystem, tmp_p
     for number in range(100):
         trace = tmp_path / f"trace-{number}.txt"
         trace.touch()
-        traces[airflow.trigger("sleeper", trace=str(trace), seconds=1)] = trace
+        traces[airflow.trigger("once", trace=str(trace))] = trace
     airflow.wait_for(lambda: any("end" in t.read_text() for t in traces.values()), "the first to end", seconds=180)
     two_schedulers = "scheduler-1" in airflow.components
     if two_schedulers:
@@ -127,7 +127,7 @@ def test_a_hundred_executions_at_once_all_complete(airflow: AirflowSystem, tmp_p
         airflow.kill("scheduler-1")
     try:
         for run, trace in traces.items():
-            assert airflow.wait_for_run("sleeper", run, seconds=600) == "success"
+            assert airflow.wait_for_run("once", run, seconds=1200) == "success"
             assert [line.split()[0] for line in trace.read_text().splitlines()] == ["start", "end"]
     finally:
         if two_schedulers:
