@@ -31,18 +31,19 @@ def _read_since(airflow: AirflowSystem, sop: str, moment: datetime) -> bool:
 
 
 def _run_everything(airflow: AirflowSystem, trace: Path) -> None:
-    chain, state = airflow.run("compute-chain", number=4)
-    assert state == "success"
+    other = trace.with_name("other.txt")
+    chain = airflow.trigger("compute-chain", number=4)
+    fan = airflow.trigger("fan-out", count=3)
+    branch = airflow.trigger("branch", amount=5)
+    flaky = airflow.trigger("flaky", trace=str(trace), code=75, failures=1)
+    failed = airflow.trigger("flaky", trace=str(other), code=65, failures=9)
+    assert airflow.wait_for_run("compute-chain", chain, seconds=600) == "success"
     assert airflow.api.outputs("compute-chain", chain, "report") == {"text": "the answer is 10", "run": chain}
-    fan, state = airflow.run("fan-out", count=3)
-    assert state == "success"
+    assert airflow.wait_for_run("fan-out", fan, seconds=600) == "success"
     assert airflow.api.outputs("fan-out", fan, "total") == {"sum": 5}
-    branch, state = airflow.run("branch", amount=5)
-    assert state == "success"
+    assert airflow.wait_for_run("branch", branch, seconds=600) == "success"
     assert airflow.step_states("branch", branch)["thorough"] == "skipped"
-    flaky, state = airflow.run("flaky", trace=str(trace), code=75, failures=1)
-    assert state == "success"
+    assert airflow.wait_for_run("flaky", flaky, seconds=600) == "success"
     assert airflow.step("flaky", flaky, "try").attempt == 2
-    failed, state = airflow.run("flaky", trace=str(trace), code=65, failures=9)
-    assert state == "failed"
+    assert airflow.wait_for_run("flaky", failed, seconds=600) == "failed"
     assert airflow.step("flaky", failed, "try").attempt == 1
