@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.airflow_system import AirflowSystem
 from tests.integration.conftest import on_sqlite
@@ -92,6 +93,7 @@ def test_steps_killed_from_outside_are_crashes_and_tried_again(airflow: AirflowS
     assert [line.split()[0] for line in trace.read_text().splitlines()] == ["start", "start", "end"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 @on_sqlite
 def test_full_disk_in_the_log_folder(airflow: AirflowSystem, small_disk: Path) -> None:
     filler = small_disk / "filler"
