@@ -39,13 +39,9 @@ BRANCH_LIMIT = 85.0
 _MARKER = ROOT / ".coverage-run"
 _DATA = ROOT / ".coverage"
 _RUNNING = "airflow or postgres"
-_PARTS = (
-    ("-n", "2", "-m", f"not (hypothesis or slow or {_RUNNING})"),
-    ("-n", "2", "-m", f"slow and not ({_RUNNING})"),
-)
-"""The selections that are measured."""
-_UNMEASURED_PARTS = (
-    ("-n", "2", "-m", f"hypothesis and not (slow or {_RUNNING})"),
+_MEASURED = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING})")
+_UNMEASURED = (
+    ("-n", "2", "-m", f"hypothesis and not ({_RUNNING})"),
     ("-m", _RUNNING),  # a running Airflow has the machine to itself
 )
 _NO_TESTS = 5
@@ -59,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     become_subreaper()
     try:
         with measured():
-            codes = [_pytest(*part, *chosen) for part in _PARTS]
+            codes = [_pytest(*_MEASURED, *chosen)]
         enough = _report()
-        codes += [_pytest(*part, *chosen) for part in _UNMEASURED_PARTS]
+        codes += [_pytest(*part, *chosen) for part in _UNMEASURED]
     except Stopped:
         return 130
     finally:
