@@ -80,7 +80,7 @@ class AirflowSystem:
         self.start_component("dag-processor")
         for number in range(self._schedulers):
             self.start_component("scheduler", number)
-        self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=600)
+        self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=1200)
 
     def _healthy(self) -> bool:
         health = self.api.health()
