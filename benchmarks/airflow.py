@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ class BenchAirflow:
         self._local = LocalAirflow(instance)
         self._database_port = bench.database_port
         self.logs = instance.logs
-        self.database = AirflowDatabase(instance.database, instance.home)
+        self.database = AirflowDatabase(instance.connection)
 
     def __enter__(self) -> BenchAirflow:
         self._local.__enter__()
@@ -115,7 +116,7 @@ class BenchAirflow:
     def _warm_up(self) -> None:
         """First calls load code and fork workers; no measurement should pay for that."""
         for dag in _DAGS:
-            self.wait_for(lambda dag=dag: self.api.dag(dag) is not None, f"DAG {dag}", seconds=300)  # type: ignore[misc]  # bound now
+            self.wait_for(partial(self.api.dag, dag), f"DAG {dag}", seconds=300)
         if errors := self.database.import_errors():
             raise SupervisorError(errors[0])
         for dag in _DAGS:

@@ -84,7 +84,7 @@ class _Folder:
 
     @contextmanager
     def _component(self) -> Iterator[tuple[Component, float, AirflowDatabase]]:
-        database = AirflowDatabase(self.instance.database, self.instance.home)
+        database = AirflowDatabase(self.instance.connection)
         command = [sys.executable, "-m", "tools.dev.component", "dag-processor"]
         environment = component_environment(self.instance.home)
         component = start_component(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,12 +34,11 @@ class Runs:
 class AirflowDatabase:
     """The database of one Airflow, read only.
 
-    :param url: SQLAlchemy URL, empty for SQLite.
-    :param home: Airflow's folder.
+    :param url: SQLAlchemy URL.
     """
 
-    def __init__(self, url: str, home: Path) -> None:
-        self._engine = sa.create_engine(url or f"sqlite:///{home / 'airflow.db'}?timeout=60")
+    def __init__(self, url: str) -> None:
+        self._engine = sa.create_engine(url)
 
     def close(self) -> None:
         """Close the connections."""

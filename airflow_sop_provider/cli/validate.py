@@ -7,7 +7,6 @@ them on a terminal and one summary line at the end. With `--json` the same goes 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +16,7 @@ import click
 
 from airflow_sop_provider.cli.console import plural, wants_colour
 from airflow_sop_provider.sop import CheckResult, check_file, check_folder
-from airflow_sop_provider.sop.folder import find_files
-from airflow_sop_provider.sop.source import Source
+from airflow_sop_provider.sop.folder import find_files, refuse_second
 
 __all__ = ["validate_paths"]
 
@@ -82,15 +80,8 @@ def _unless_taken(result: CheckResult, first_with_id: dict[str, str]) -> CheckRe
     """Refuse an SOP whose id a file of another path has; within one folder the language has seen to it."""
     if result.loaded is None:
         return result
-    sop_id, text = result.loaded.sop.sop, result.loaded.text
-    first = first_with_id.setdefault(sop_id, result.file)
-    if first == result.file:
-        return result
-    line = next((number for number, row in enumerate(text.splitlines(), 1) if row.startswith("sop:")), 1)
-    problem = Source(text, result.file).problem(
-        "duplicate-id", f"the id `{sop_id}` is already taken by {first}", line, 1, "give one of the two another id"
-    )
-    return dataclasses.replace(result, loaded=None, problems=(problem,))
+    first = first_with_id.setdefault(result.loaded.sop.sop, result.file)
+    return result if first == result.file else refuse_second(result, first)
 
 
 @contextlib.contextmanager

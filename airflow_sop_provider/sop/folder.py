@@ -17,7 +17,7 @@ from airflow_sop_provider.sop.problems import Problem
 from airflow_sop_provider.sop.source import Source
 from airflow_sop_provider.sop.yaml_nodes import parse, place_of
 
-__all__ = ["SUFFIXES", "check_folder", "find_files"]
+__all__ = ["SUFFIXES", "check_folder", "find_files", "refuse_second"]
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 """File name endings of SOPs, lower case."""
@@ -74,7 +74,7 @@ def check_folder(folder: Path) -> Iterator[CheckResult]:
         if result.loaded is not None:
             first = seen.setdefault(result.loaded.sop.sop, str(path))
             if first != str(path):
-                yield _refused(result, first)
+                yield refuse_second(result, first)
                 continue
         yield result
 
@@ -93,7 +93,8 @@ def _outside(path: Path) -> Problem:
     )  # fmt: skip
 
 
-def _refused(result: CheckResult, first: str) -> CheckResult:
+def refuse_second(result: CheckResult, first: str) -> CheckResult:
+    """Return the result of a valid file as refused with ``duplicate-id``: the file `first` has its id."""
     assert result.loaded is not None
     loaded = result.loaded
     source = Source(loaded.text, result.file)

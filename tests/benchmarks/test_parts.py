@@ -182,7 +182,7 @@ def test_the_database_tells_executions_and_passes(tmp_path: Path) -> None:
         """
     )
     connection.close()
-    database = AirflowDatabase("", tmp_path)
+    database = AirflowDatabase(f"sqlite:///{tmp_path / 'airflow.db'}")
     try:
         assert database.parsed_since(datetime(2026, 1, 1, 10, tzinfo=UTC)) == 1
         assert database.import_errors() == ["x.py: broken"]

@@ -1,7 +1,6 @@
 """Benchmarks without an Airflow run, with tiny sizes, as a person starts them; structure is asserted, never a time.
 
-In a process of its own: a local Airflow that ends takes everything below its process with it, which here
-would be the other tests' Airflow.
+In a process of its own, as the command is what is tested.
 """
 
 from __future__ import annotations

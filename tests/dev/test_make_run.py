@@ -1,4 +1,4 @@
-"""`make run` as a person meets it: the sample SOP's result, Ctrl-C, a component that dies.
+"""`make run` as a person meets it: the sample SOP's result, a component that dies, Ctrl-C.
 
 One folder serves all of it, as one person's checkout does; each test starts a real Airflow.
 """
@@ -70,18 +70,15 @@ class Run:
         return found
 
 
-def test_the_sample_is_carried_out_and_ctrl_c_ends_everything(home):
-    run = Run(home, "--conf", '{"group_size": 100}')
-    run.wait_for("press Ctrl-C to stop it")
-    os.kill(run.process.pid, signal.SIGINT)
-    assert run.end() == 0, "\n".join(run.lines)
+def test_the_sample_is_carried_out_and_nothing_is_left(home):
+    run = Run(home, "--once")
+    code = run.end()
+    assert code == 0, "\n".join(run.lines)
     output = "\n".join(run.lines)
-    assert "login: admin / " in output
     for step in ("inventory", "licences", "classify", "decide", "report"):
         assert f"{step}: success" in output
     assert "Result of report" in output
-    assert "Stopped." in run.lines
-    assert not any("Traceback" in line for line in run.lines)
+    assert "login: admin / " in output
     assert json.loads((home / "results" / f"{SAMPLE}.json").read_text())["report"]["distributions"] > 100
     assert run.left_over() == []
 
@@ -100,5 +97,15 @@ def test_a_dead_component_is_one_line_and_ends_everything_even_running_steps(hom
     assert run.end() == 1
     [line] = [line for line in run.lines if line.startswith("sop: ")]
     assert line.startswith("sop: the scheduler ended with code -9: ")
+    assert not any("Traceback" in line for line in run.lines)
+    assert run.left_over() == []
+
+
+def test_ctrl_c_ends_everything_even_running_steps(home):
+    run = Run(home)
+    run.wait_for("inventory: running")
+    os.kill(run.process.pid, signal.SIGINT)
+    assert run.end() == 0
+    assert "Stopped." in run.lines
     assert not any("Traceback" in line for line in run.lines)
     assert run.left_over() == []

@@ -27,7 +27,7 @@ def _problems_lie_inside(result: CheckResult, text: str) -> None:
         assert problem.as_dict()["message"]
 
 
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(sop_texts())
 def test_valid_sops_are_accepted_and_survive_json(text: str):
     loaded = check_text(text).unwrap()
@@ -42,7 +42,7 @@ def test_the_style_of_the_yaml_does_not_matter(document: dict[str, Any], style: 
     assert check_text(dump(document, style)).unwrap().sop == check_text(dump(document)).unwrap().sop
 
 
-@settings(max_examples=200)
+@settings(max_examples=400)
 @given(broken_texts())
 def test_broken_sops_end_in_problems_inside_the_file(text: str):
     result = check_text(text)

@@ -34,6 +34,10 @@ EXECUTORS = "LocalExecutor,sop:airflow_sop_provider.executors.sop_executor.SopEx
 
 _LOCAL_WORKERS = 32
 _LOCK_SECONDS = 60
+_API_SERVER_LOCK_SECONDS = 2
+"""Airflow 3.3's API server writes its audit entry (`action_logging`) in its event loop, and a request that holds
+SQLite's one write lock needs that loop to commit: each waits for the other until the lock's timeout. So the API
+server's is short, and who calls it tries again; the other components wait for the lock as long as it takes."""
 
 
 class InstanceError(Exception):
@@ -170,12 +174,6 @@ class Instance:
                 json.dump(made, stream)
         known: dict[str, str] = json.loads(file.read_text())
         return known
-
-
-_API_SERVER_LOCK_SECONDS = 2
-"""Airflow 3.3's API server writes its audit entry (`action_logging`) in its event loop, and a request that holds
-SQLite's one write lock needs that loop to commit: each waits for the other until the lock's timeout. So the API
-server's is short, and who calls it tries again; the other components wait for the lock as long as it takes."""
 
 
 def component_environment(home: Path) -> dict[str, str]:
