@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -10,12 +10,13 @@ from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
 from airflow_sop_provider.operators.assigning import MEMORY_KEY, retry_number
 from airflow_sop_provider.operators.retrying import StepFailedError
+from airflow_sop_provider.runtimes.base import RuntimeFailedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_sop_provider.contract.assignment import Assignment
-    from airflow_sop_provider.runtimes.base import Outcome, RuntimeFailedError
+    from airflow_sop_provider.runtimes.base import Outcome
 
 __all__ = ["conclude"]
 
@@ -30,8 +31,8 @@ def conclude(outcome: Outcome | RuntimeFailedError, assignment: Assignment, cont
     failure = classify(outcome)
     if failure is not None:
         _fail(failure, assignment, context)
-    verdict = outcome.verdict  # type: ignore[union-attr]  # without a failure there was an outcome with a verdict
-    assert verdict is not None
+    verdict = None if isinstance(outcome, RuntimeFailedError) else outcome.verdict
+    assert verdict is not None, "what has no verdict is a failure"
     if verdict.status == "skipped":
         raise AirflowSkipException(verdict.reason or "the step's condition is false")
     if verdict.outputs_dropped:
@@ -41,7 +42,7 @@ def conclude(outcome: Outcome | RuntimeFailedError, assignment: Assignment, cont
     return verdict.outputs
 
 
-def _fail(failure: Failure, assignment: Assignment, context: Context) -> None:
+def _fail(failure: Failure, assignment: Assignment, context: Context) -> NoReturn:
     decision = _decide(failure, assignment, context)
     message = f"{failure.type.value} failure ({failure.code}): {failure.message}"
     if decision.action == "fail":

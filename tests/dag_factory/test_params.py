@@ -69,3 +69,10 @@ def test_a_scheduled_sop_may_have_inputs_without_default():
         check(params, {"vendor_id": "123456"})
     with pytest.raises(InputsError, match="`vendor_id` is missing"):
         resolve_inputs("vendor-bank-change", loaded(SCHEDULED).sop.inputs, {})
+
+
+def test_tasks_carry_no_copy_of_the_params():
+    """A copy per task would be most of what serialising a DAG costs; steps have no templates to read it."""
+    dag = dag_of(VENDOR)
+    assert "limit" in dag.params
+    assert [dict(task.params) for task in dag.tasks] == [{}] * len(dag.tasks)

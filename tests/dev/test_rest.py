@@ -13,6 +13,7 @@ from tools.dev.rest import AirflowApi, ApiError
 
 PASSWORD = "pass"
 RUN = "manual__2026-01-01T00:00:00+00:00"
+RUN_PATH = f"/api/v2/dags/a/dagRuns/{RUN.replace(':', '%3A').replace('+', '%2B')}"
 DAG = {"last_parsed_time": "2026-01-01T00:00:00Z", "is_paused": True, "dag_display_name": "A", "is_stale": False}
 
 
@@ -93,18 +94,22 @@ def test_an_execution_is_triggered_now_and_its_inputs_are_checked(server, api):
         api.trigger("a", {"x": "?"})
 
 
-def test_a_lost_answer_to_a_trigger_starts_nothing_twice(server, api):
+def test_a_lost_answer_to_a_trigger_starts_nothing_twice(server, api, monkeypatch):
     server.answers["GET", "/api/v2/dags/a"] = (200, DAG)
     api.dag("a")  # the login
     answers = iter([(503, {"detail": "busy"}), (409, {"detail": "exists already"})])
     server.answers["POST", "/api/v2/dags/a/dagRuns"] = (0, lambda query: next(answers))
+    monkeypatch.setattr(rest, "_run_path", lambda sop, run: RUN_PATH)
+    server.answers["GET", RUN_PATH] = (200, {"state": "running"})
     run = api.trigger("a", {})
     sent = [body["dag_run_id"] for _, path, body in server.seen if path == "/api/v2/dags/a/dagRuns"]
     assert sent == [run, run]
 
 
-def test_a_trigger_that_meets_another_run_of_its_name_is_refused(server, api):
+def test_a_conflict_without_an_execution_is_told_of(server, api, monkeypatch):
     server.answers["POST", "/api/v2/dags/a/dagRuns"] = (409, {"detail": "exists already"})
+    monkeypatch.setattr(rest, "_run_path", lambda sop, run: RUN_PATH)
+    server.answers["GET", RUN_PATH] = (404, {"detail": "no such execution"})
     with pytest.raises(ApiError, match="exists already"):
         api.trigger("a", {})
 
@@ -117,10 +122,7 @@ def test_a_server_that_stays_busy_is_told_of(server, api):
 
 def test_a_read_survives_a_busy_server(server, api):
     answers = iter([(500, {"detail": "database is locked"}), (200, {"state": "running"})])
-    server.answers["GET", f"/api/v2/dags/a/dagRuns/{RUN.replace(':', '%3A').replace('+', '%2B')}"] = (
-        0,
-        lambda query: next(answers),
-    )
+    server.answers["GET", RUN_PATH] = (0, lambda query: next(answers))
     assert api.run_state("a", RUN) == "running"
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 SOPS = Path(__file__).parent / "sops"
 FINAL = {"success", "failed"}
 _PATIENCE_SECONDS = 400
-"""No wait is shorter: how fast a shared machine is today is not what these tests are about."""
+"""How long a test waits: how fast a shared machine is today is not what these tests are about."""
 _EXECUTOR_TITLES = ("airflow_sop_provider.executors.child", "airflow sop executor")
 
 
@@ -146,18 +146,18 @@ class AirflowSystem:
     # -- use -------------------------------------------------------------------------------------
 
     def wait_for_dag(self, sop: str) -> None:
-        self.wait_for(lambda: self.api.dag(sop) is not None, f"DAG {sop}", seconds=120)
+        self.wait_for(lambda: self.api.dag(sop) is not None, f"DAG {sop}")
 
     def trigger(self, sop: str, **conf: Any) -> str:
         self.wait_for_dag(sop)
         return self.api.trigger(sop, conf)
 
-    def run(self, sop: str, *, seconds: float = 180, **conf: Any) -> tuple[str, str]:
+    def run(self, sop: str, *, seconds: float = _PATIENCE_SECONDS, **conf: Any) -> tuple[str, str]:
         """Trigger and wait; return the run id and its state."""
         run = self.trigger(sop, **conf)
         return run, self.wait_for_run(sop, run, seconds=seconds)
 
-    def wait_for_run(self, sop: str, run: str, *, seconds: float = 180) -> str:
+    def wait_for_run(self, sop: str, run: str, *, seconds: float = _PATIENCE_SECONDS) -> str:
         return self.wait_for(lambda: self._final(sop, run), f"{sop} {run} to end", seconds=seconds)
 
     def _final(self, sop: str, run: str) -> str | None:
@@ -170,12 +170,12 @@ class AirflowSystem:
     def step_states(self, sop: str, run: str) -> dict[str, str]:
         return {step.label: step.state for step in self.api.steps(sop, run)}
 
-    def wait_for_step(self, sop: str, run: str, step: str, state: str, *, seconds: float = 120) -> StepState:
+    def wait_for_step(self, sop: str, run: str, step: str, state: str) -> StepState:
         def look() -> StepState | None:
             found = [s for s in self.api.steps(sop, run) if s.step == step and s.state == state]
             return found[0] if found else None
 
-        return self.wait_for(look, f"{sop}.{step} to be {state}", seconds=seconds)
+        return self.wait_for(look, f"{sop}.{step} to be {state}")
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """A call of the REST API for which `AirflowApi` has no method."""
@@ -193,8 +193,8 @@ class AirflowSystem:
     def log_lines(self, sop: str, run: str, step: str, map_index: int = -1) -> list[str]:
         return self.api.log(sop, run, self.step(sop, run, step, map_index))
 
-    def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float) -> T:
-        limit = time.monotonic() + max(seconds, _PATIENCE_SECONDS)
+    def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float = _PATIENCE_SECONDS) -> T:
+        limit = time.monotonic() + seconds
         while time.monotonic() < limit:
             self._raise_if_dead()
             try:

@@ -19,10 +19,10 @@ def test_added_edited_and_deleted_documents_are_picked_up(airflow: AirflowSystem
     (stub,) = (airflow.home / "bundles" / "sops").glob("stubs-*/single.yaml.py")
     untouched = stub.stat().st_mtime_ns
     document.write_text(SINGLE.replace("sop: single", "sop: fresh").replace("One computed step", "Another title"))
-    airflow.wait_for(lambda: airflow.api.dag("fresh").title == "Another title", "the edit", seconds=90)
+    airflow.wait_for(lambda: airflow.api.dag("fresh").title == "Another title", "the edit")
     assert stub.stat().st_mtime_ns == untouched, "an edit touches no other SOP's DAG file"
     document.unlink()
-    airflow.wait_for(lambda: _is_gone(airflow, "fresh"), "the deletion", seconds=90)
+    airflow.wait_for(lambda: _is_gone(airflow, "fresh"), "the deletion")
     assert stub.stat().st_mtime_ns == untouched
 
 
@@ -37,7 +37,7 @@ def test_a_broken_document_shows_our_message_and_harms_no_other(airflow: Airflow
     document.write_text(SINGLE.replace("sop: single", "sop: broken").replace("compute:", "compuet:"))
     try:
         errors = airflow.wait_for(
-            lambda: [e for e in airflow.api.import_errors() if "broken" in e["filename"]], "the error", seconds=90
+            lambda: [e for e in airflow.api.import_errors() if "broken" in e["filename"]], "the error"
         )
         text = errors[0]["stack_trace"]
         assert "did you mean `compute`" in text
@@ -46,7 +46,7 @@ def test_a_broken_document_shows_our_message_and_harms_no_other(airflow: Airflow
         assert airflow.run("single")[1] == "success"
     finally:
         document.unlink()
-    airflow.wait_for(lambda: not airflow.api.import_errors(), "the error to go with its file", seconds=90)
+    airflow.wait_for(lambda: not airflow.api.import_errors(), "the error to go with its file")
 
 
 @on_sqlite
@@ -87,7 +87,6 @@ def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, t
         airflow.wait_for(
             lambda: all(airflow.step("flaky", run, "try").state == "scheduled" for run in runs.values()),
             "all of them to wait for the pool",
-            seconds=90,
         )
         assert trace.read_text() == ""
         for run in runs.values():
@@ -116,7 +115,7 @@ def test_backfill_over_rest_runs_each_day_of_the_schedule(airflow: AirflowSystem
         runs = airflow.request("GET", "/api/v2/dags/nightly/dagRuns").json()["dag_runs"]
         return sorted(run["logical_date"] for run in runs if run["state"] == "success")
 
-    days = airflow.wait_for(lambda: found if len(found := finished()) >= 2 else None, "the backfill", seconds=180)
+    days = airflow.wait_for(lambda: found if len(found := finished()) >= 2 else None, "the backfill")
     assert {datetime.fromisoformat(day).astimezone(UTC).hour for day in days} == {0}, "01:00 in Berlin, in winter"
 
 

@@ -97,19 +97,17 @@ def test_log_is_complete_and_each_line_once(airflow: AirflowSystem) -> None:
 def test_log_appears_while_the_step_runs(airflow: AirflowSystem, trace: Path) -> None:
     run = airflow.trigger("sleeper", trace=str(trace), seconds=60)
     airflow.wait_for_step("sleeper", run, "sleep", "running")
-    airflow.wait_for(
-        lambda: "tick 2" in airflow.log_lines("sleeper", run, "sleep"), "the log of a running step", seconds=90
-    )
+    airflow.wait_for(lambda: "tick 2" in airflow.log_lines("sleeper", run, "sleep"), "the log of a running step")
     assert airflow.step("sleeper", run, "sleep").state == "running"
     airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}", json={"state": "failed"})
-    airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end", seconds=60)
+    airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end")
 
 
 @pytest.mark.parametrize("how", ["mark failed", "clear"])
 def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, trace: Path, how: str) -> None:
     run = airflow.trigger("sleeper", trace=str(trace), seconds=120)
     airflow.wait_for_step("sleeper", run, "sleep", "running")
-    airflow.wait_for(lambda: "start" in trace.read_text(), "the command to begin", seconds=90)
+    airflow.wait_for(lambda: "start" in trace.read_text(), "the command to begin")
     before = set(airflow.attempt_processes())
     assert before
     began = time.monotonic()
@@ -121,15 +119,15 @@ def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, t
             "/api/v2/dags/sleeper/clearTaskInstances",
             json={"dry_run": False, "dag_run_id": run, "task_ids": ["sleep"], "only_failed": False},
         )
-    airflow.wait_for(lambda: not before & set(airflow.attempt_processes()), "the process group to end", seconds=60)
+    airflow.wait_for(lambda: not before & set(airflow.attempt_processes()), "the process group to end")
     print(f"{how}: process group gone {time.monotonic() - began:.2f} s after the call began")
     said = airflow.task_logs / f"dag_id=sleeper/run_id={run}/task_id=sleep/attempt=1.log"
-    airflow.wait_for(lambda: "Stopped: " in said.read_text(), "the log to say so", seconds=30)
+    airflow.wait_for(lambda: "Stopped: " in said.read_text(), "the log to say so")
     if how == "clear":
         # The cleared step is tried again, by itself, in a process of its own.
-        airflow.wait_for(lambda: trace.read_text().count("start") == 2, "the step to start again", seconds=120)
+        airflow.wait_for(lambda: trace.read_text().count("start") == 2, "the step to start again")
         airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}", json={"state": "failed"})
-        airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end", seconds=60)
+        airflow.wait_for(lambda: not airflow.attempt_processes(), "the step's processes to end")
     assert "end" not in trace.read_text()
 
 
@@ -137,9 +135,7 @@ def test_cancelling_or_clearing_ends_the_process_group(airflow: AirflowSystem, t
 def test_nothing_is_left_of_finished_steps(airflow: AirflowSystem) -> None:
     airflow.run("single")
     attempts = airflow.home / "sop" / "attempts"
-    airflow.wait_for(
-        lambda: not [p for p in attempts.iterdir() if p.name.startswith("sop-single-")], "folders to go", seconds=60
-    )
+    airflow.wait_for(lambda: not [p for p in attempts.iterdir() if p.name.startswith("sop-single-")], "folders to go")
 
 
 @on_sqlite

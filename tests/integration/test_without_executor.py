@@ -17,7 +17,7 @@ def test_the_operator_gives_the_same_result_through_local_executor(airflow: Airf
     for component in ("scheduler", "dag-processor"):
         airflow.restart(component, core__executor="LocalExecutor", core__parallelism="4")
     try:
-        airflow.wait_for(lambda: all(_read_since(airflow, sop, began) for sop in USED), "new DAGs", seconds=300)
+        airflow.wait_for(lambda: all(_read_since(airflow, sop, began) for sop in USED), "new DAGs")
         assert airflow.executor_children() == []
         _run_everything(airflow, trace)
     finally:

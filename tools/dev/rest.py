@@ -105,9 +105,16 @@ class AirflowApi:
             stale=bool(body["is_stale"]),
         )
 
+    def pause(self, sop: str) -> None:
+        """Let the DAG's runs wait."""
+        self._set_paused(sop, True)
+
     def unpause(self, sop: str) -> None:
         """Let the DAG's runs start."""
-        self._send("PATCH", f"/api/v2/dags/{quote(sop)}", json={"is_paused": False}, repeatable=True)
+        self._set_paused(sop, False)
+
+    def _set_paused(self, sop: str, paused: bool) -> None:
+        self._send("PATCH", f"/api/v2/dags/{quote(sop)}", json={"is_paused": paused}, repeatable=True)
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the SOPs that could not be loaded: ``filename`` and ``stack_trace`` of each."""
@@ -122,7 +129,11 @@ class AirflowApi:
         """
         run = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
         body = {"dag_run_id": run, "logical_date": None, "conf": conf}
-        self._send("POST", f"/api/v2/dags/{quote(sop)}/dagRuns", json=body, repeatable=True)
+        path = f"/api/v2/dags/{quote(sop)}/dagRuns"
+        answer = self._send("POST", path, allow=(409,), json=body, repeatable=True)
+        # a conflict is our own call whose answer got lost, and then the execution is there
+        if answer.status_code == 409 and self._send("GET", _run_path(sop, run), allow=(404,)).status_code == 404:
+            raise ApiError(f"POST {path} answered 409: {_detail(answer)}")
         return run
 
     def run_state(self, sop: str, run: str) -> str:
@@ -183,10 +194,7 @@ class AirflowApi:
     def _attempt(
         self, method: str, path: str, *, json: object, params: _Query | None, repeatable: bool
     ) -> httpx.Response:
-        """Send a call; what may be repeated is, for a while: a busy SQLite says 5xx, a busy server nothing in time.
-
-        A repeated call that finds its own earlier success (409) has succeeded.
-        """
+        """Send a call; what may be repeated is, for a while: a busy SQLite says 5xx, a busy server nothing in time."""
         tries = _TRIES if method == "GET" or repeatable else 1
         for remaining in reversed(range(tries)):
             try:
@@ -195,8 +203,6 @@ class AirflowApi:
                 if not remaining:
                     raise ApiError(f"{method} {path} was not answered: {error or type(error).__name__}") from error
             else:
-                if repeatable and answer.status_code == 409 and remaining < tries - 1:
-                    return httpx.Response(200, request=answer.request)
                 if answer.status_code < 500 or not remaining:
                     return answer
             time.sleep(0.5)
