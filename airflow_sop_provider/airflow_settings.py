@@ -46,6 +46,7 @@ class SopSettings:
     :param paused_upon_creation: whether a new SOP starts paused.
     :param image: image of a step's container.
     :param namespace: namespace of a step's pod, None for the connection's.
+    :param pod_template_file: pod that every step's pod begins as, None for an empty one.
     """
 
     runtime: RuntimeName
@@ -63,6 +64,7 @@ class SopSettings:
     paused_upon_creation: bool
     image: str
     namespace: str | None
+    pod_template_file: str | None
 
 
 def read_settings() -> SopSettings:
@@ -87,6 +89,7 @@ def read_settings() -> SopSettings:
         paused_upon_creation=_flag("paused_upon_creation"),
         image=_text("image") or _default_image(),
         namespace=_text("namespace") or None,
+        pod_template_file=_text("pod_template_file") or None,
     )
 
 

@@ -55,6 +55,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "",
     ),
     "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),
+    "pod_template_file": _option(
+        "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",
+        "",
+    ),
 }
 
 PROVIDER_INFO: dict[str, Any] = {

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,20 +76,23 @@ class DocumentFolder:
     def _documents(self, paths: list[Path]) -> Iterator[Document]:
         inside = self.folder.resolve()
         for path in paths:
-            if path.is_symlink() and not _leads_inside(path, inside):
-                yield self._outside(path)
-            elif (document := self._document(path)) is not None:
+            if (document := self._document(path, inside)) is not None:
                 yield document
 
-    def _document(self, path: Path) -> Document | None:
-        """Return the document, None if it is gone by now."""
+    def _document(self, path: Path, inside: Path) -> Document | None:
+        """Return the document, None if it is gone by now. One system call as long as nothing has changed."""
         try:
-            stat = path.stat()
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        try:
+            if stat.S_ISLNK(found.st_mode):
+                if not _leads_inside(path, inside):
+                    return self._outside(path)
+                found = os.stat(path)
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and not path.is_symlink():
-                return None
             return Document(path, self._name(path), f"unreadable-{error.errno}", None)
-        signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)
+        signature = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
         known = self._known.get(path)
         if known is None or known[0] != signature:
             known = (signature, self._read(path))

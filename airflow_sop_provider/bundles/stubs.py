@@ -74,8 +74,8 @@ class StubFolder:
     def _text(self, path: Path) -> str | None:
         """Return a stub's text, read only when the file is another than last time; None if there is none."""
         try:
-            stat = path.stat()
-            signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            found = os.stat(path)
+            signature = (found.st_mtime_ns, found.st_size, found.st_ino)
             known = self._texts.get(path)
             if known is None or known[0] != signature:
                 known = self._texts[path] = (signature, path.read_text("utf-8"))
@@ -87,7 +87,9 @@ class StubFolder:
         return path.relative_to(self.folder).as_posix().removesuffix(_SUFFIX)
 
     def _stubs(self) -> list[Path]:
-        return [path for path in self.folder.rglob(f"*{_SUFFIX}") if path.is_file()]
+        return [
+            Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names if name.endswith(_SUFFIX)
+        ]
 
     def _remove_empty(self, folder: Path) -> None:
         while folder != self.folder:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from airflow_sop_provider.executors.execution_api import ExecutionApi, Supersede
 from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SECONDS, pump
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
 from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, Runtime, RuntimeFailedError
 
 __all__ = ["AttemptCarrier", "Services"]
@@ -164,7 +165,10 @@ class AttemptCarrier:
             )
         except (InputsError, LookupError) as error:
             return permanent("inputs", str(error))
-        return attempt_spec(assignment, self._services.settings)
+        spec = attempt_spec(assignment, self._services.settings)
+        if self._services.runtime.name == "kubernetes":
+            spec = replace(spec, pod=await asyncio.to_thread(pod_manifest, assignment, self._services.settings))
+        return spec
 
     async def _nothing_to_undo(self, payload: StepPayload) -> str | None:
         key = self._message.key

@@ -130,7 +130,10 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
     services = Services(
         api=api,
         database=database,
-        runtime=open_runtime(settings.runtime, RuntimeSettings(work_folder=settings.work_folder)),
+        runtime=open_runtime(
+            settings.runtime,
+            RuntimeSettings(work_folder=settings.work_folder, namespace=settings.namespace or "default"),
+        ),
         settings=settings,
     )
     try:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
     from airflow_sop_provider.airflow_settings import SopSettings
     from airflow_sop_provider.contract.assignment import Assignment
+    from airflow_sop_provider.runtimes.base import AttemptSpec
 
-__all__ = ["outcome_of_pod", "pod_fields"]
+__all__ = ["outcome_of_pod", "pod_fields", "pod_manifest"]
+
+_USER = 65532
+"""User and group of the attempt's container; the runner's image has no file of theirs."""
 
 _START = (
     "set -eu; umask 077; d=$(mktemp -d); "
@@ -43,17 +47,59 @@ def pod_fields(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
         "SOP_FLEET_YAML": spec.files.get(FLEET_FILE, b"").decode(),
     }
     return {
+        **_pod_fields(assignment, settings, spec),
+        "cmds": ["/bin/sh", "-c", _START],
+        "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()],
+    }
+
+
+def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
+    """Return the pod of ``assignment`` as JSON, for a runtime that creates it itself and brings the files.
+
+    It is what `KubernetesPodOperator` would create, so the site's pod template and `pod_mutation_hook` apply.
+    """
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+    from kubernetes.client import ApiClient
+
+    fields = _pod_fields(assignment, settings, attempt_spec(assignment, settings))
+    fields["namespace"] = settings.namespace or "default"
+    operator = KubernetesPodOperator(task_id=assignment.key.step, cmds=["python", "-m", RUNNER_MODULE], **fields)
+    pod = operator.build_pod_request_obj(context=None, dry_run=True)
+    manifest: dict[str, Any] = ApiClient().sanitize_for_serialization(pod)
+    # a step has no use for the addresses of the namespace's Services
+    manifest["spec"].setdefault("enableServiceLinks", False)
+    return manifest
+
+
+def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec) -> dict[str, Any]:
+    from kubernetes.client import models as k8s
+
+    seccomp = k8s.V1SeccompProfile(type="RuntimeDefault")
+    return {
         "name": container_name(assignment.key),
         "random_name_suffix": False,
         "namespace": settings.namespace,
         "image": settings.image,
-        "cmds": ["/bin/sh", "-c", _START],
-        "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()],
+        "pod_template_file": settings.pod_template_file,
         "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
         "container_resources": _resources(assignment),
         "active_deadline_seconds": None if spec.timeout_seconds is None else int(spec.timeout_seconds) + 1,
+        "termination_grace_period": max(1, round(settings.termination_grace_seconds)),
         "automount_service_account_token": False,
         "log_pod_spec_on_failure": False,  # it holds the inputs
+        "security_context": k8s.V1PodSecurityContext(
+            run_as_non_root=True, run_as_user=_USER, run_as_group=_USER, fs_group=_USER, seccomp_profile=seccomp
+        ),
+        "container_security_context": k8s.V1SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            privileged=False,
+            run_as_non_root=True,
+            capabilities=k8s.V1Capabilities(drop=["ALL"]),
+            seccomp_profile=seccomp,
+        ),
+        "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource())],
+        "volume_mounts": [k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108 - the container's own
     }
 
 

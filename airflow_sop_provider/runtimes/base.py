@@ -81,6 +81,8 @@ class AttemptSpec:
     :param memory_bytes: memory limit of all processes together, None for no limit.
     :param timeout_seconds: wall-clock limit from the program's start, None for no limit.
     :param labels: kept with the attempt and given back by `Runtime.find`.
+    :param pod: the pod to run it in, as JSON, for the runtime that has pods: image, limits and all that a site
+        wants; the runtime adds name, files and labels.
     """
 
     name: str
@@ -90,6 +92,7 @@ class AttemptSpec:
     memory_bytes: int | None = None
     timeout_seconds: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    pod: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

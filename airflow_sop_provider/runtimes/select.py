@@ -11,7 +11,7 @@ from airflow_sop_provider.runtimes.local import LocalRuntime
 
 __all__ = ["RuntimeSettings", "RuntimeUnknownError", "open_runtime"]
 
-_KNOWN = ("local",)
+_KNOWN = ("kubernetes", "local")
 
 
 class RuntimeUnknownError(RuntimeFailedError):
@@ -24,10 +24,14 @@ class RuntimeSettings:
 
     :param work_folder: where the local runtime keeps its attempts.
     :param scan_seconds: pause between looks at memory and time of local attempts.
+    :param namespace: where pods are.
+    :param pod_start_seconds: how long a pod may take to start before it goes back to the queue.
     """
 
     work_folder: Path
     scan_seconds: float = 0.2
+    namespace: str = "default"
+    pod_start_seconds: float = 600.0
 
 
 def open_runtime(name: str, settings: RuntimeSettings) -> Runtime:
@@ -37,6 +41,13 @@ def open_runtime(name: str, settings: RuntimeSettings) -> Runtime:
     """
     if name in ("auto", "local"):
         return LocalRuntime(settings.work_folder, interval=settings.scan_seconds)
+    if name == "kubernetes":
+        # the client's import takes a second, which only who uses it should pay
+        from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
+
+        return KubernetesRuntime(
+            connect_by_environment(), namespace=settings.namespace, start_seconds=settings.pod_start_seconds
+        )
     raise RuntimeUnknownError(
         f"unknown runtime {name!r}: set it to `auto` or one of {', '.join(f'`{known}`' for known in _KNOWN)}",
         error_type=ErrorType.PERMANENT,

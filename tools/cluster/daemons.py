@@ -67,9 +67,9 @@ class Daemons:
                 process.wait(grace)
         self._file(name).unlink(missing_ok=True)
 
-    def check(self, name: str) -> None:
-        """Raise `ClusterProblem` with the log's last words if a component has ended."""
-        if self.process(name) is None:
+    def check(self, *names: str) -> None:
+        """Raise `ClusterProblem` with the log's last words if one of these components has ended."""
+        for name in (name for name in names if self.process(name) is None):
             log = self._layout.log(name)
             lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no output"]
             raise ClusterProblem(f"{name} has ended: {lines[-1][:300]} (all of it: {log})")

@@ -1,0 +1,371 @@
+"""Attempts as pods: one pod per attempt, one watch for all of them, the verdict as termination message.
+
+The pod itself comes with the attempt (`AttemptSpec.pod`), so that pod template, mutation hook and whatever a
+site has set up for `KubernetesPodOperator` hold here, too. This module gives it the attempt's name, labels and
+files, and follows it. Every call can be repeated after a crash: a second create meets the first pod (409) and
+adopts it, deletes name the pod's uid, and a pod that nobody follows any more is found by its labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from airflow_sop_provider.contract.exit_codes import ErrorType
+from airflow_sop_provider.runtimes.base import (
+    ASSIGNMENT_FILE,
+    FLEET_FILE,
+    AttemptSpec,
+    Handle,
+    HandleState,
+    Outcome,
+    RuntimeStartError,
+    RuntimeStateError,
+)
+from airflow_sop_provider.runtimes.kube_api import Connect, KubeApi, KubeError, Pod
+from airflow_sop_provider.runtimes.kube_logs import lines_after
+from airflow_sop_provider.runtimes.kube_outcome import has_started, has_terminated, outcome_of, stuck_reason
+from airflow_sop_provider.runtimes.kube_watch import GONE, PodWatch
+
+__all__ = ["CONTAINER", "FILES_FOLDER", "KubernetesRuntime", "connect_by_environment"]
+
+log = logging.getLogger(__name__)
+
+CONTAINER = "base"
+"""Name of the attempt's container; the one `KubernetesPodOperator` gives it."""
+FILES_FOLDER = "/run/sop"
+"""Where the attempt's files are in its container."""
+
+_MANAGED_BY = {"app.kubernetes.io/managed-by": "airflow-sop-provider"}
+_SELECTOR = "app.kubernetes.io/managed-by=airflow-sop-provider"
+_ANNOTATION = "sop/labels"
+"""The attempt's labels as they are; a pod's labels may not hold every value."""
+_VOLUME = "sop-files"
+_LOOK_SECONDS = 30.0  # a watch tells of changes; this is for what no watch tells
+_LOG_PAUSE_SECONDS = 0.5
+_FORCE_SECONDS = 30.0
+_GRACE_AFTER_END_SECONDS = 5
+_SECRET_BYTES = 1_000_000  # etcd's limit is 1.5 MiB for the whole object, base64 takes a third
+
+
+class KubernetesRuntime:
+    """Runs attempts as pods of one namespace.
+
+    :param connect: makes clients of the API.
+    :param namespace: where pods and their Secrets are.
+    :param start_seconds: how long a pod may take to start before it goes back to the queue.
+    """
+
+    name = "kubernetes"
+
+    def __init__(self, connect: Connect, *, namespace: str, start_seconds: float = 600.0) -> None:
+        self._api = KubeApi(connect, namespace)
+        self._watch = PodWatch(self._api, _SELECTOR)
+        self._watching: asyncio.Task[None] | None = None
+        self._start_seconds = start_seconds
+        self._stopped: set[str] = set()
+        self._overs: dict[str, asyncio.Task[Outcome]] = {}
+
+    async def start(self, spec: AttemptSpec) -> Handle:
+        """Create the pod or adopt the one of that name; see `Runtime.start`."""
+        await self._ready()
+        self._watch.keep(spec.name)
+        if (known := self._watch.get(spec.name)) is not None and not known["metadata"].get(GONE):
+            return _handle(known, adopted=True)
+        _check(spec)
+        try:
+            await self._api.create_secret(_secret_of(spec))
+            try:
+                pod = await self._api.create_pod(_pod_of(spec, self._api.namespace))
+                adopted = False
+            except KubeError as error:
+                if error.reason != "AlreadyExists" or (existing := await self._api.read_pod(spec.name)) is None:
+                    raise
+                pod, adopted = existing, True
+        except KubeError as error:
+            _cannot_start(spec, error)
+        self._watch.put(pod)
+        return _handle(pod, adopted=adopted)
+
+    async def wait(self, handle: Handle) -> Outcome:
+        """Return once the attempt is over; see `Runtime.wait`."""
+        await self._ready()
+        over = self._overs.get(handle.name)
+        if over is None:
+            over = self._overs[handle.name] = asyncio.create_task(self._until_over(handle), name=f"wait {handle.name}")
+        return await asyncio.shield(over)
+
+    async def logs(self, handle: Handle, offset: int = 0) -> AsyncIterator[tuple[int, str]]:
+        """Follow the output; see `Runtime.logs`."""
+        await self._ready()
+        while True:
+            pod = self._watch.get(handle.name) or await self._api.read_pod(handle.name)
+            if pod is None or pod["metadata"].get(GONE):
+                return
+            if not has_started(pod, CONTAINER):
+                if has_terminated(pod, CONTAINER):
+                    return
+                await self._watch.change(handle.name, seconds=_LOOK_SECONDS)
+                continue
+            over = has_terminated(pod, CONTAINER)
+            try:
+                async for offset, line in lines_after(self._api, handle.name, CONTAINER, offset):  # noqa: B020 - where to go on after a break
+                    yield offset, line
+                if over:
+                    return
+            except KubeError as error:
+                if not error.passing and error.status not in (400, 401):
+                    return
+                log.info("the output of %s broke off, reading on: %s", handle.name, error)
+            await asyncio.sleep(_LOG_PAUSE_SECONDS)
+
+    async def stop(self, handle: Handle, *, grace: float) -> None:
+        """Delete the pod, which asks its processes to end; see `Runtime.stop`."""
+        await self._ready()
+        if not handle.uid:
+            return
+        self._stopped.add(handle.name)
+        self._watch.keep(handle.name)
+        limit = time.monotonic() + grace + _FORCE_SECONDS
+        try:
+            await self._api.delete_pod(handle.name, handle.uid, grace=max(1, round(grace)))
+            while (pod := await self._current(handle)) is not None and not has_terminated(pod, CONTAINER):
+                if time.monotonic() > limit:
+                    raise RuntimeStateError(
+                        f"pod `{handle.name}` was asked to end and still runs; look at its node",
+                        error_type=ErrorType.TRANSIENT,
+                        code="unstoppable",
+                    )
+                await self._watch.change(handle.name, seconds=1.0)
+        except KubeError as error:
+            _state_error(handle, "stopped", error)
+
+    async def remove(self, handle: Handle) -> None:
+        """Delete the pod of an attempt that is over, and its Secret; see `Runtime.remove`."""
+        await self._ready()
+        try:
+            pod = await self._current(handle)
+            if pod is not None:
+                if outcome_of(pod, CONTAINER) is None:
+                    raise RuntimeStateError(
+                        f"pod `{handle.name}` still runs; wait for it or stop it before removing it",
+                        error_type=ErrorType.TRANSIENT,
+                        code="still-running",
+                    )
+                await self._api.delete_pod(handle.name, handle.uid, grace=_GRACE_AFTER_END_SECONDS)
+            await self._api.delete_secret(handle.name)
+        except KubeError as error:
+            _state_error(handle, "removed", error)
+        self._watch.forget(handle.name)
+        self._overs.pop(handle.name, None)
+        self._stopped.discard(handle.name)
+
+    async def find(self) -> list[Handle]:
+        """Return every attempt of ours: pods, and Secrets of pods that never came to be; see `Runtime.find`."""
+        await self._ready()
+        try:
+            secrets = await self._api.secrets(_SELECTOR)
+        except KubeError as error:
+            raise RuntimeStateError(
+                f"Kubernetes does not list our Secrets: {error}", error_type=ErrorType.TRANSIENT, code="runtime-api"
+            ) from error
+        pods = {pod["metadata"]["name"]: _handle(pod, adopted=True) for pod in self._watch.all()}
+        alone = [secret for secret in secrets if secret["metadata"]["name"] not in pods]
+        return [*pods.values(), *(_handle_of_secret(secret) for secret in alone)]
+
+    async def close(self) -> None:
+        """Stop watching; pods go on and can be found again."""
+        tasks = [task for task in (self._watching, *self._overs.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.close()
+
+    # -- how ---------------------------------------------------------------------------------------
+
+    async def _ready(self) -> None:
+        """Start the watch, once, and wait for its first list."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch.run(), name="watch pods")
+        listed = asyncio.ensure_future(self._watch.listed.wait())
+        await asyncio.wait({listed, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        if self._watching.done():
+            listed.cancel()
+            self._watching.result()  # raises what ended it
+
+    async def _current(self, handle: Handle) -> Pod | None:
+        """Return the handle's very pod as it is known, None if it is gone."""
+        pod = self._watch.get(handle.name)
+        if pod is None:
+            pod = await self._api.read_pod(handle.name)
+        gone = pod is None or pod["metadata"]["uid"] != handle.uid or pod["metadata"].get(GONE)
+        return None if gone else pod
+
+    async def _until_over(self, handle: Handle) -> Outcome:
+        self._watch.keep(handle.name)
+        while True:
+            pod = self._watch.get(handle.name)
+            if pod is None:
+                pod = await self._read(handle)
+            if pod is None or pod["metadata"]["uid"] != handle.uid:
+                # nobody saw how it ended
+                return Outcome(evidence={"reason": "PodDeleted", "started": True, "pod": handle.name})
+            outcome = outcome_of(pod, CONTAINER) or await self._given_up(pod, handle)
+            if outcome is not None:
+                return _noting(outcome, stopped=handle.name in self._stopped)
+            await self._watch.change(handle.name, seconds=_LOOK_SECONDS)
+
+    async def _read(self, handle: Handle) -> Pod | None:
+        """Read a pod that the watch does not know, however long the API is away."""
+        while True:
+            try:
+                return await self._api.read_pod(handle.name)
+            except KubeError as error:
+                log.warning("pod %s cannot be read: %s", handle.name, error)
+                await asyncio.sleep(_LOOK_SECONDS / 10)
+
+    async def _given_up(self, pod: Pod, handle: Handle) -> Outcome | None:
+        """Return the outcome of a pod that cannot start, and end it; None if it may still start."""
+        if has_started(pod, CONTAINER):
+            return None
+        stuck = stuck_reason(pod, CONTAINER)
+        waited = (datetime.now(UTC) - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
+        late = waited > self._start_seconds
+        if not late and (stuck is None or stuck[0] != "never"):
+            return None
+        _, reason, message = stuck or ("not-now", "Unschedulable", "the container did not start in time")
+        await self._api.delete_pod(handle.name, handle.uid, grace=1)
+        evidence = {"reason": reason, "message": message[:1000], "started": False, "pod": handle.name}
+        return Outcome(evidence={**evidence, "waited_seconds": round(waited, 1)})
+
+
+def connect_by_environment(context: str | None = None) -> Connect:
+    """Return a `Connect` that finds the cluster as kubectl does: KUBECONFIG, ~/.kube/config, else its own pod's."""
+
+    async def connect() -> Any:
+        from kubernetes_asyncio import client, config
+
+        configuration = client.Configuration()
+        await config.load_config(client_configuration=configuration, context=context)
+        return client.ApiClient(configuration)
+
+    return connect
+
+
+def _check(spec: AttemptSpec) -> None:
+    size = sum(len(content) for content in spec.files.values())
+    if spec.pod is None or size > _SECRET_BYTES:
+        what = "has no pod" if spec.pod is None else f"has {size:,} bytes of inputs, more than a Secret may hold"
+        raise RuntimeStartError(f"attempt `{spec.name}` {what}", error_type=ErrorType.PERMANENT, code="not-startable")
+
+
+def _pod_of(spec: AttemptSpec, namespace: str) -> Pod:
+    """Return the spec's pod with the attempt's name, labels, environment and files."""
+    pod: Pod = copy.deepcopy(dict(spec.pod or {}))
+    metadata = pod.setdefault("metadata", {})
+    metadata["name"], metadata["namespace"] = spec.name, namespace
+    metadata["labels"] = {**metadata.get("labels", {}), **_MANAGED_BY}
+    metadata["annotations"] = {**metadata.get("annotations", {}), _ANNOTATION: json.dumps(dict(spec.labels))}
+    container = next(one for one in pod["spec"]["containers"] if one["name"] == CONTAINER)
+    announced = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET"}
+    paths = {announced[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in announced}
+    environment = [{"name": name, "value": value} for name, value in {**spec.env, **paths}.items()]
+    container["env"] = [*(container.get("env") or ()), *environment]
+    container["volumeMounts"] = [
+        *(container.get("volumeMounts") or ()),
+        {"name": _VOLUME, "mountPath": FILES_FOLDER, "readOnly": True},
+    ]
+    pod["spec"]["volumes"] = [
+        *(pod["spec"].get("volumes") or ()),
+        {"name": _VOLUME, "secret": {"secretName": spec.name, "defaultMode": 0o440}},
+    ]
+    return pod
+
+
+def _secret_of(spec: AttemptSpec) -> dict[str, Any]:
+    """Return the Secret with the attempt's files: they hold values of the execution, which no pod spec should."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": spec.name,
+            "labels": _MANAGED_BY,
+            "annotations": {_ANNOTATION: json.dumps(dict(spec.labels))},
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "data": {name: base64.b64encode(content).decode() for name, content in spec.files.items()},
+    }
+
+
+def _handle(pod: Pod, *, adopted: bool) -> Handle:
+    state: HandleState = "created"
+    if outcome_of(pod, CONTAINER) is not None:
+        state = "ended"
+    elif has_started(pod, CONTAINER):
+        state = "running"
+    metadata = pod["metadata"]
+    started = (pod.get("status") or {}).get("startTime")
+    return Handle(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        state=state,
+        adopted=adopted,
+        labels=_labels_of(metadata),
+        started_at=datetime.fromisoformat(started) if started else None,
+    )
+
+
+def _handle_of_secret(secret: dict[str, Any]) -> Handle:
+    metadata = secret["metadata"]
+    return Handle(name=metadata["name"], uid="", state="created", adopted=True, labels=_labels_of(metadata))
+
+
+def _labels_of(metadata: dict[str, Any]) -> dict[str, str]:
+    try:
+        return dict(json.loads((metadata.get("annotations") or {})[_ANNOTATION]))
+    except (KeyError, ValueError):
+        return {}
+
+
+def _noting(outcome: Outcome, *, stopped: bool) -> Outcome:
+    return replace(outcome, stopped=True) if stopped else outcome
+
+
+def _cannot_start(spec: AttemptSpec, error: KubeError) -> NoReturn:
+    """Raise what an API's refusal means (design, section 8)."""
+    evidence = {"api_status": error.status, "reason": error.reason, "started": False}
+    quota = error.status == 403 and "quota" in str(error).lower()
+    if quota:
+        kind, code, text = ErrorType.REQUEUE, "quota", "the namespace's quota leaves no room"
+    elif error.passing or error.status == 409:
+        kind, code, text = ErrorType.TRANSIENT, "runtime-api", "Kubernetes cannot take it now"
+    elif error.status == 403:
+        kind, code, text = ErrorType.PERMANENT, "not-allowed", "we may not do this; look at the chart's Role"
+    elif error.status == 404:
+        kind, code, text = ErrorType.PERMANENT, "no-namespace", "the namespace does not exist; look at [sop] namespace"
+    else:
+        kind, code, text = ErrorType.PERMANENT, "bad-pod", "correct the step or the site's pod template"
+    raise RuntimeStartError(
+        f"pod `{spec.name}` was not created: {text} ({error.status} {error.reason}: {error})",
+        error_type=kind,
+        code=code,
+        evidence=evidence,
+    ) from error
+
+
+def _state_error(handle: Handle, what: str, error: KubeError) -> NoReturn:
+    raise RuntimeStateError(
+        f"pod `{handle.name}` could not be {what}: {error}",
+        error_type=ErrorType.TRANSIENT if error.passing else ErrorType.PERMANENT,
+        code="runtime-api",
+        evidence={"api_status": error.status},
+    ) from error

@@ -1,0 +1,128 @@
+"""`make cluster`, `make cluster-down`, `make image`: a real Kubernetes on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from tools.cluster import control_plane, images, network, node
+from tools.cluster.binaries import build, version
+from tools.cluster.certificates import make_certificates
+from tools.cluster.daemons import Daemons
+from tools.cluster.layout import Layout
+from tools.cluster.problems import ClusterProblem
+from tools.cluster.runner_image import build_runner_image, runner_tag
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+_EXAMPLES = """\
+examples:
+  python -m tools.cluster up              a node, ready, with the runner's image
+  python -m tools.cluster up --no-image   the same without building that image
+  python -m tools.cluster kubectl get pods -A
+  python -m tools.cluster down            end it; --wipe also forgets its state
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code."""
+    options = _parse(arguments)
+    layout = Layout.default()
+    try:
+        return int(options.run(layout, options) or 0)
+    except ClusterProblem as problem:
+        print(f"cluster: {problem}", file=sys.stderr)
+        return 1
+
+
+def _up(layout: Layout, options: argparse.Namespace) -> None:
+    if os.environ.get("KUBECONFIG"):
+        print(f"Using the cluster of KUBECONFIG ({os.environ['KUBECONFIG']}); nothing is started.")
+        return
+    if os.geteuid() != 0:
+        raise ClusterProblem("a node needs root: run as root, or set KUBECONFIG to a cluster of your own.")
+    began = time.monotonic()
+    layout.make()
+    programs = _step("Building Kubernetes " + version() + " (a quarter of an hour the first time)", build, layout.cache)
+    daemons = Daemons(layout)
+    make_certificates(layout)
+    network.up(layout)
+    _step("Starting containerd", node.start_containerd, layout, daemons)
+    images.import_pause(layout, programs)
+    _step("Starting the control plane", control_plane.start, layout, programs, daemons)
+    _step("Starting the node", node.start_kubelet, layout, programs, daemons)
+    if not options.no_image:
+        _step("Building the runner's image", images.import_runner, layout)
+    print(f"Kubernetes {version()} is up after {time.monotonic() - began:.0f} s. Use it:")
+    print(f"  export KUBECONFIG={layout.kubeconfig} PATH={programs}:$PATH")
+
+
+def _down(layout: Layout, options: argparse.Namespace) -> None:
+    daemons = Daemons(layout)
+    daemons.stop("kubelet")
+    if daemons.process("containerd") is not None:
+        node.stop_containers(layout)
+    for name in (*control_plane.CONTROL_PLANE, *node.NODE):
+        daemons.stop(name)
+    node.unmount(layout)
+    network.down(layout)
+    if options.wipe:
+        shutil.rmtree(layout.home, ignore_errors=True)
+    print("The cluster is down.")
+
+
+def _image(layout: Layout, options: argparse.Namespace) -> None:
+    archive = build_runner_image(layout.cache / "images")
+    print(f"{runner_tag()}: {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
+    if Daemons(layout).process("containerd") is not None:
+        images.import_runner(layout)
+        print("The cluster's node has it.")
+
+
+def _kubectl(layout: Layout, options: argparse.Namespace) -> int:
+    program = build(layout.cache) / "kubectl"
+    config = os.environ.get("KUBECONFIG") or str(layout.kubeconfig)
+    done = subprocess.run([str(program), *options.arguments], env={**os.environ, "KUBECONFIG": config}, check=False)
+    return done.returncode
+
+
+def _step(what: str, work: Callable[..., T], *arguments: object) -> T:
+    print(f"{what} ...", end=" ", flush=True)
+    began = time.monotonic()
+    result = work(*arguments)
+    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    return result
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.cluster",
+        description="A real Kubernetes on this machine.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="bring it up; what runs already stays")
+    up.add_argument("--no-image", action="store_true", help="do not build the runner's image")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", help="end everything that `up` started")
+    down.add_argument("--wipe", action="store_true", help="forget its state, too; programs and base images are kept")
+    down.set_defaults(run=_down)
+    image = commands.add_parser("image", help="build the runner's image as an archive for containerd, podman, Docker")
+    image.set_defaults(run=_image)
+    kubectl = commands.add_parser("kubectl", help="kubectl as its administrator")
+    kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
+    kubectl.set_defaults(run=_kubectl)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""etcd, API server, controller manager and scheduler."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tools.cluster.daemons import Daemons, wait_until
+from tools.cluster.layout import CLUSTER_NETWORK, NODE_ADDRESS, SERVICE_NETWORK, Layout
+
+__all__ = ["CONTROL_PLANE", "api_is_ready", "start"]
+
+CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+"""Names, in the order in which they are ended."""
+
+_READY_SECONDS = 180.0
+
+
+def start(layout: Layout, programs: Path, daemons: Daemons) -> None:
+    """Start what does not run; return once the API answers."""
+    daemons.start("etcd", _etcd(layout))
+    daemons.start("kube-apiserver", _api_server(layout, programs))
+    wait_until(
+        lambda: api_is_ready(layout, programs),
+        "the API server's start",
+        seconds=_READY_SECONDS,
+        check=lambda: daemons.check("etcd", "kube-apiserver"),
+    )
+    daemons.start("kube-controller-manager", _controller_manager(layout, programs))
+    daemons.start("kube-scheduler", _scheduler(layout, programs))
+
+
+def api_is_ready(layout: Layout, programs: Path) -> bool:
+    """Return whether the API server says that it is ready."""
+    command = [str(programs / "kubectl"), "--kubeconfig", str(layout.kubeconfig), "get", "--raw", "/readyz"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def _etcd(layout: Layout) -> list[str]:
+    peers = "http://127.0.0.1:12380"
+    return [
+        "etcd", "--name=sop", f"--data-dir={layout.state('etcd')}", "--unsafe-no-fsync",
+        f"--listen-client-urls={layout.etcd_url}", f"--advertise-client-urls={layout.etcd_url}",
+        f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=sop={peers}",
+        "--quota-backend-bytes=2147483648", "--auto-compaction-retention=1h", "--logger=zap", "--log-level=warn",
+    ]  # fmt: skip
+
+
+def _api_server(layout: Layout, programs: Path) -> list[str]:
+    keys = layout.certificates
+    return [
+        str(programs / "kube-apiserver"), f"--etcd-servers={layout.etcd_url}",
+        "--bind-address=127.0.0.1", f"--secure-port={layout.api_url.rpartition(':')[2]}",
+        f"--advertise-address={NODE_ADDRESS}", f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        f"--tls-cert-file={keys / 'apiserver.crt'}", f"--tls-private-key-file={keys / 'apiserver.key'}",
+        f"--client-ca-file={keys / 'ca.crt'}", f"--kubelet-certificate-authority={keys / 'ca.crt'}",
+        f"--kubelet-client-certificate={keys / 'apiserver-kubelet-client.crt'}",
+        f"--kubelet-client-key={keys / 'apiserver-kubelet-client.key'}",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-signing-key-file={keys / 'service-accounts.key'}",
+        f"--service-account-key-file={keys / 'service-accounts.pub'}",
+        "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+        "--max-requests-inflight=800", "--max-mutating-requests-inflight=400", "--event-ttl=1h",
+    ]  # fmt: skip
+
+
+def _controller_manager(layout: Layout, programs: Path) -> list[str]:
+    return [
+        str(programs / "kube-controller-manager"), *_client(layout, "kube-controller-manager"),
+        "--secure-port=10257", "--use-service-account-credentials",
+        f"--service-account-private-key-file={layout.certificates / 'service-accounts.key'}",
+        f"--root-ca-file={layout.certificates / 'ca.crt'}", f"--cluster-cidr={CLUSTER_NETWORK}",
+        "--allocate-node-cidrs=false", "--node-monitor-grace-period=20s", "--terminated-pod-gc-threshold=12500",
+    ]  # fmt: skip
+
+
+def _scheduler(layout: Layout, programs: Path) -> list[str]:
+    return [str(programs / "kube-scheduler"), *_client(layout, "kube-scheduler"), "--secure-port=10259"]
+
+
+def _client(layout: Layout, name: str) -> list[str]:
+    config = layout.config(f"{name}.kubeconfig")
+    return [
+        f"--kubeconfig={config}", f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
+        "--bind-address=127.0.0.1", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
+    ]  # fmt: skip

@@ -1,0 +1,136 @@
+"""The runner's image: Debian's Python, the libraries of the extra `runner`, our code. No Airflow in it.
+
+Three layers with lives of their own: Debian and the libraries are kept under the hash of what they were
+made from, our code is written anew each time. With a registry at hand use the Containerfile instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tools.cluster.image_archive import write_archive, write_layer
+from tools.cluster.problems import ClusterProblem, call
+from tools.dev.environment import ROOT
+
+__all__ = ["build_runner_image", "runner_tag"]
+
+_SUITE = "bookworm"
+_PACKAGES = "python3.11-minimal,libpython3.11-stdlib,ca-certificates,media-types"
+_LIBRARIES = "/opt/sop/lib"
+_USER = "65532:65532"
+"""Number of the user; none of its names or files is in the image."""
+_NOT_NEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+def runner_tag() -> str:
+    """Return the image's name with tag; the default of ``[sop] image``."""
+    return f"localhost/airflow-sop-runner:{version('airflow-sop-provider')}"
+
+
+def build_runner_image(cache: Path) -> Path:
+    """Return the archive of the image, made from this checkout.
+
+    :raises ClusterProblem: a tool is missing, or a package could not be had.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    layers = [_debian(cache), _libraries(cache), _code(cache)]
+    target = cache / "airflow-sop-runner.tar"
+    write_archive(target, layers, _config(), [runner_tag()])
+    return target
+
+
+def _config() -> dict[str, object]:
+    return {
+        "User": _USER,
+        "WorkingDir": "/",
+        "Entrypoint": ["python", "-m", "airflow_sop_provider.runner"],
+        "Env": [
+            "PATH=/usr/local/bin:/usr/bin:/bin",
+            f"PYTHONPATH={_LIBRARIES}",
+            "PYTHONDONTWRITEBYTECODE=1",
+            "PYTHONUNBUFFERED=1",
+        ],
+    }
+
+
+def _debian(cache: Path) -> Path:
+    recipe = hashlib.sha256(repr((_SUITE, _PACKAGES, _NOT_NEEDED)).encode()).hexdigest()[:12]
+    layer = cache / f"debian-{recipe}.tar"
+    if not layer.exists():
+        unfinished = layer.with_name(f"unfinished-{layer.name}")
+        excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _NOT_NEEDED]
+        link = ["--customize-hook=ln -s /usr/bin/python3.11 $1/usr/local/bin/python"]
+        sources = [str(path) for path in _apt_sources()]
+        call(
+            [
+                "mmdebstrap",
+                "--variant=essential",
+                f"--include={_PACKAGES}",
+                "--quiet",
+                "--mode=root",
+                *excluded,
+                *link,
+                _SUITE,
+                str(unfinished),
+                *sources,
+            ]
+        )
+        unfinished.replace(layer)
+    return layer
+
+
+def _apt_sources() -> list[Path]:
+    """Return this machine's own sources of packages: wherever it gets them, the image gets them."""
+    folder = Path("/etc/apt")
+    found = [folder / "sources.list", *(folder / "sources.list.d").glob("*.sources")]
+    return [path for path in found if path.exists() and "debian" in path.read_text().lower()]
+
+
+def _libraries(cache: Path) -> Path:
+    requirements = _runner_requirements()
+    constraints = (ROOT / "constraints.txt").read_bytes()
+    digest = hashlib.sha256(constraints + repr(requirements).encode()).hexdigest()[:12]
+    layer = cache / f"libraries-{digest}.tar"
+    if not layer.exists():
+        unfinished = layer.with_name(f"unfinished-{layer.name}")
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            _install(Path(folder), requirements)
+            write_layer(unfinished, Path(folder), prefix=_LIBRARIES)
+        unfinished.replace(layer)
+    return layer
+
+
+def _runner_requirements() -> list[str]:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["runner"]]
+
+
+def _code(cache: Path) -> Path:
+    layer = cache / "code.tar"
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        _install(Path(folder), [str(ROOT)], "--no-deps", "--no-build-isolation")
+        write_layer(layer, Path(folder), prefix=_LIBRARIES)
+    return layer
+
+
+def _install(target: Path, requirements: Sequence[str], *options: str) -> None:
+    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if uv is None:
+        raise ClusterProblem("`uv` is not in the environment; `make env` installs it.")
+    constraints = ["--constraints", str(ROOT / "constraints.txt")]
+    command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", str(target), *constraints]
+    call([*command, *options, *requirements])
+    shutil.rmtree(target / "bin", ignore_errors=True)  # scripts name this machine's Python
+    # times are not kept in a layer, so byte code must not depend on them
+    compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", str(target)]
+    subprocess.run(compiled, check=False, capture_output=True)
