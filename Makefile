@@ -13,10 +13,11 @@ unexport AIRFLOW_HOME AIRFLOW_CONFIG
 export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint types layers bench constraints env env-run env-bench packages format clean distclean
+.PHONY: help run test test-fast test-kubernetes lint types layers bench cluster cluster-down image constraints
+.PHONY: env env-run env-bench packages cluster-packages format clean distclean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: env-run  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
 	@exec $(PY) -m tools.dev.run $(if $(PORT),--port $(PORT)) $(if $(SOP),--sop $(SOP)) $(if $(CONF),--conf '$(CONF)') $(ARGS)
@@ -25,7 +26,7 @@ test: env packages  ## every test, with the limits of coverage
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
 test-fast: env  ## the tests that need no running Airflow and no PostgreSQL
-	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not slow" $(ARGS)
+	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not slow" $(ARGS)
 
 lint: env  ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -44,6 +45,18 @@ layers: env  ## import-linter: which room may import which
 bench: env env-bench  ## the figures of the design, from one run
 	@DAG_FACTORY_PYTHON=$(VENV)-bench/bin/python exec $(PY) -m benchmarks $(ARGS)
 
+cluster: env cluster-packages  ## a real Kubernetes on this machine (needs root and Go; KUBECONFIG: use that one)
+	@exec $(PY) -m tools.cluster up $(ARGS)
+
+cluster-down: env  ## end it (ARGS=--wipe: forget its state)
+	@exec $(PY) -m tools.cluster down $(ARGS)
+
+image: env cluster-packages  ## build the runner's image without a container engine
+	@exec $(PY) -m tools.cluster image
+
+test-kubernetes: env  ## the tests that need a cluster: `make cluster` or KUBECONFIG
+	@exec $(PY) -m pytest -q -m kubernetes $(ARGS)
+
 constraints: env  ## pin the newest versions that fit pyproject.toml
 	@$(PY) -m tools.dev.constraints
 
@@ -55,6 +68,9 @@ env-run:  # the same without what only tests need
 
 env-bench:  # beside it: the bench's yardstick
 	@SOP_VENV=$(VENV)-bench $(PYTHON) -m tools.dev.environment bench
+
+cluster-packages:  # Debian's packages of a node
+	@$(PYTHON) -m tools.dev.debian cluster
 
 packages:  # Debian's packages that tests use
 	@$(PYTHON) -m tools.dev.debian

@@ -9,7 +9,9 @@ anything an attempt is simply carried again from the beginning: it neither runs 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,10 +20,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from airflow_sop_provider.airflow_settings import SopSettings
-from airflow_sop_provider.contract import StepPayload
+from airflow_sop_provider.contract import ErrorType, StepPayload
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
-from airflow_sop_provider.engine.failures import Failure
+from airflow_sop_provider.engine.failures import Failure, classify
+from airflow_sop_provider.engine.retries import RetryPolicy
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
@@ -30,7 +33,13 @@ from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SEC
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
 from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
-from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, Runtime, RuntimeFailedError
+from airflow_sop_provider.runtimes.base import (
+    AttemptSpec,
+    Handle,
+    Outcome,
+    Runtime,
+    RuntimeFailedError,
+)
 
 __all__ = ["AttemptCarrier", "Services"]
 
@@ -58,6 +67,7 @@ class AttemptCarrier:
         self._services = services
         self._handle: Handle | None = None
         self._stopped: str | None = None
+        self._stop_asked = asyncio.Event()
         self._log: AttemptLog | None = None
         self._pump: asyncio.Future[None] | None = None
         self.running = False
@@ -115,6 +125,7 @@ class AttemptCarrier:
         if self._stopped is not None:
             return
         self._stopped = reason
+        self._stop_asked.set()
         if self._handle is not None:
             await self._end_container(self._handle)
 
@@ -141,12 +152,43 @@ class AttemptCarrier:
             return partial(reporter.failed, spec, payload, context)
         if payload.kind == "rollback" and (reason := await self._nothing_to_undo(payload)):
             return partial(reporter.skipped, reason)
+        seen = await self._until_it_ran(spec, log_file)
+        if isinstance(seen, RuntimeFailedError):
+            return partial(reporter.failed, failure_of(seen), payload, context)
+        return partial(reporter.ended, seen, payload, context, spec.memory_bytes)
+
+    async def _until_it_ran(self, spec: AttemptSpec, log_file: AttemptLog) -> Outcome | RuntimeFailedError:
+        """Start the container and follow it; one that never started goes back to the queue, and no attempt is used."""
+        began = time.monotonic()
+        while True:
+            seen = await self._run_container(spec, log_file)
+            failure = classify(seen)
+            if failure is None or failure.type is not ErrorType.REQUEUE or self._stopped is not None:
+                return seen
+            decision = RetryPolicy().decide(ErrorType.REQUEUE, 1, waited_seconds=time.monotonic() - began)
+            if decision.action == "fail":
+                return seen
+            log_file.say("warning", f"{failure.message}. {decision.reason}", evidence=dict(failure.evidence))
+            await self._make_room()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(decision.delay_seconds):
+                    await self._stop_asked.wait()
+
+    async def _run_container(self, spec: AttemptSpec, log_file: AttemptLog) -> Outcome | RuntimeFailedError:
         try:
             handle = await self._start(spec, log_file)
         except RuntimeFailedError as error:
-            return partial(reporter.failed, failure_of(error), payload, context)
-        outcome = await self._follow(handle, log_file)
-        return partial(reporter.ended, outcome, payload, context, spec.memory_bytes)
+            return error
+        return await self._follow(handle, log_file)
+
+    async def _make_room(self) -> None:
+        """Remove a container that never started, so that its successor may have the name."""
+        handle, self._handle = self._handle, None
+        if self._pump is not None:
+            self._pump.cancel()
+            self._pump = None
+        if handle is not None:
+            await self._services.runtime.remove(handle)
 
     async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:
         key, run = self._message.key, context["dag_run"]

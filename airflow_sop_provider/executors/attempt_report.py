@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -92,13 +93,11 @@ class Reporter:
         self, failure: Failure, payload: StepPayload | None, max_tries: int, memory_bytes: int | None
     ) -> Decision:
         max_retries = payload.max_retries if payload is not None else 0
-        # An attempt that never started is requeued without using a try only where a runtime can say so
-        # (Kubernetes); in Airflow each go is a try, so here it counts like a transient failure.
-        error_type = ErrorType.TRANSIENT if failure.type is ErrorType.REQUEUE else failure.type
         return RetryPolicy().decide(
-            error_type,
+            failure.type,
             _number_of_try(self._key.attempt, max_tries, max_retries),
             max_retries,
+            waited_seconds=math.inf,  # an attempt that never started is told of when its time is over, not before
             memory_bytes=memory_bytes if failure.scarce == "memory" else None,
             max_memory_bytes=payload.max_memory_bytes if payload is not None else None,
         )

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from airflow_sop_provider.contract.attempt import container_name
-from airflow_sop_provider.contract.verdict import Verdict
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
+from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
 if TYPE_CHECKING:
     from kubernetes.client import models as k8s
@@ -111,35 +109,10 @@ def outcome_of_pod(pod: k8s.V1Pod | None, container: str) -> Outcome:
     """
     if pod is None or pod.status is None:
         return Outcome(evidence={"started": False})
-    ended = _terminated(pod, container)
-    reason = (ended.reason if ended is not None else None) or pod.status.reason
-    evidence: dict[str, Any] = {"reason": reason} if reason and reason not in {"Completed", "Error"} else {}
-    if ended is None:
-        return Outcome(evidence={**evidence, "started": False})
-    return Outcome(
-        exit_code=ended.exit_code,
-        signal=ended.signal,
-        verdict=_verdict(ended.message),
-        oom=ended.reason == "OOMKilled",
-        timed_out=pod.status.reason == "DeadlineExceeded",
-        evidence=evidence,
-        started_at=ended.started_at,
-        ended_at=ended.finished_at,
-    )
+    from kubernetes.client import ApiClient
 
-
-def _terminated(pod: k8s.V1Pod, container: str) -> k8s.V1ContainerStateTerminated | None:
-    for status in pod.status.container_statuses or []:
-        if status.name == container and status.state is not None:
-            return status.state.terminated
-    return None
-
-
-def _verdict(message: str | None) -> Verdict | None:
-    try:
-        return Verdict.model_validate_json(message) if message else None
-    except ValidationError:
-        return None
+    plain = {"metadata": {"name": ""}, **ApiClient().sanitize_for_serialization(pod)}
+    return outcome_of(plain, container) or Outcome(evidence={"started": has_started(plain, container)})
 
 
 def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:

@@ -16,12 +16,11 @@ from typing import Any
 import aiohttp
 from kubernetes_asyncio.client import ApiClient
 
-__all__ = ["Connect", "KubeApi", "KubeError", "Pod"]
+from airflow_sop_provider.runtimes.kube_pod import Pod
+
+__all__ = ["Connect", "KubeApi", "KubeError"]
 
 log = logging.getLogger(__name__)
-
-Pod = dict[str, Any]
-"""A pod as the API writes it."""
 
 Connect = Callable[[], Awaitable[ApiClient]]
 """Makes a client with fresh credentials; called again when the API no longer takes the old ones."""

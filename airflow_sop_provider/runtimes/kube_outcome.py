@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from airflow_sop_provider.contract.verdict import Verdict
 from airflow_sop_provider.runtimes.base import Outcome
-from airflow_sop_provider.runtimes.kube_api import Pod
-from airflow_sop_provider.runtimes.kube_watch import GONE
+from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
 
 __all__ = ["has_started", "has_terminated", "outcome_of", "stuck_reason"]
 
@@ -42,7 +41,7 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
     if ended is None and status.get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get(GONE):
         return None
     reason = _reason(pod, ended)
-    evidence: dict[str, Any] = {"pod": pod["metadata"]["name"], "node": (pod.get("spec") or {}).get("nodeName")}
+    evidence: dict[str, Any] = {"pod": pod["metadata"].get("name"), "node": (pod.get("spec") or {}).get("nodeName")}
     if reason:
         evidence["reason"] = reason
     if message := (status.get("message") or ""):

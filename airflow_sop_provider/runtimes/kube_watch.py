@@ -10,14 +10,12 @@ import asyncio
 import contextlib
 import logging
 
-from airflow_sop_provider.runtimes.kube_api import KubeApi, KubeError, Pod
+from airflow_sop_provider.runtimes.kube_api import KubeApi, KubeError
+from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
 
-__all__ = ["GONE", "PodWatch"]
+__all__ = ["PodWatch"]
 
 log = logging.getLogger(__name__)
-
-GONE = "gone"
-"""Set in the metadata of a pod that is no longer there, beside its last state."""
 
 _WATCH_SECONDS = 600
 _PAUSE_SECONDS = 1.0

@@ -30,10 +30,11 @@ from airflow_sop_provider.runtimes.base import (
     RuntimeStartError,
     RuntimeStateError,
 )
-from airflow_sop_provider.runtimes.kube_api import Connect, KubeApi, KubeError, Pod
+from airflow_sop_provider.runtimes.kube_api import Connect, KubeApi, KubeError
 from airflow_sop_provider.runtimes.kube_logs import lines_after
 from airflow_sop_provider.runtimes.kube_outcome import has_started, has_terminated, outcome_of, stuck_reason
-from airflow_sop_provider.runtimes.kube_watch import GONE, PodWatch
+from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
+from airflow_sop_provider.runtimes.kube_watch import PodWatch
 
 __all__ = ["CONTAINER", "FILES_FOLDER", "KubernetesRuntime", "connect_by_environment"]
 
@@ -52,6 +53,7 @@ _VOLUME = "sop-files"
 _LOOK_SECONDS = 30.0  # a watch tells of changes; this is for what no watch tells
 _LOG_PAUSE_SECONDS = 0.5
 _FORCE_SECONDS = 30.0
+_LEAVING_PAUSE_SECONDS = 0.2
 _GRACE_AFTER_END_SECONDS = 5
 _SECRET_BYTES = 1_000_000  # etcd's limit is 1.5 MiB for the whole object, base64 takes a third
 
@@ -78,18 +80,13 @@ class KubernetesRuntime:
         """Create the pod or adopt the one of that name; see `Runtime.start`."""
         await self._ready()
         self._watch.keep(spec.name)
-        if (known := self._watch.get(spec.name)) is not None and not known["metadata"].get(GONE):
+        known = self._watch.get(spec.name)
+        if known is not None and not known["metadata"].get(GONE) and not _is_leaving(known):
             return _handle(known, adopted=True)
         _check(spec)
         try:
             await self._api.create_secret(_secret_of(spec))
-            try:
-                pod = await self._api.create_pod(_pod_of(spec, self._api.namespace))
-                adopted = False
-            except KubeError as error:
-                if error.reason != "AlreadyExists" or (existing := await self._api.read_pod(spec.name)) is None:
-                    raise
-                pod, adopted = existing, True
+            pod, adopted = await self._create_or_adopt(spec)
         except KubeError as error:
             _cannot_start(spec, error)
         self._watch.put(pod)
@@ -154,7 +151,7 @@ class KubernetesRuntime:
         try:
             pod = await self._current(handle)
             if pod is not None:
-                if outcome_of(pod, CONTAINER) is None:
+                if has_started(pod, CONTAINER) and outcome_of(pod, CONTAINER) is None:
                     raise RuntimeStateError(
                         f"pod `{handle.name}` still runs; wait for it or stop it before removing it",
                         error_type=ErrorType.TRANSIENT,
@@ -200,6 +197,20 @@ class KubernetesRuntime:
         if self._watching.done():
             listed.cancel()
             self._watching.result()  # raises what ended it
+
+    async def _create_or_adopt(self, spec: AttemptSpec) -> tuple[Pod, bool]:
+        limit = time.monotonic() + _FORCE_SECONDS
+        while True:
+            try:
+                return await self._api.create_pod(_pod_of(spec, self._api.namespace)), False
+            except KubeError as error:
+                existing = await self._api.read_pod(spec.name) if error.reason == "AlreadyExists" else None
+                if existing is not None and not _is_leaving(existing):
+                    return existing, True
+                # one that never ran is on its way out and makes room for its successor
+                if error.reason != "AlreadyExists" or time.monotonic() > limit:
+                    raise
+            await asyncio.sleep(_LEAVING_PAUSE_SECONDS)
 
     async def _current(self, handle: Handle) -> Pod | None:
         """Return the handle's very pod as it is known, None if it is gone."""
@@ -304,6 +315,11 @@ def _secret_of(spec: AttemptSpec) -> dict[str, Any]:
         "immutable": True,
         "data": {name: base64.b64encode(content).decode() for name, content in spec.files.items()},
     }
+
+
+def _is_leaving(pod: Pod) -> bool:
+    """Return whether a pod was deleted before it ever ran."""
+    return "deletionTimestamp" in pod["metadata"] and not has_started(pod, CONTAINER)
 
 
 def _handle(pod: Pod, *, adopted: bool) -> Handle:

@@ -14,7 +14,7 @@ from kubernetes.client import models as k8s
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
 from airflow_sop_provider.engine.failures import classify
-from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields
+from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields, pod_manifest
 from airflow_sop_provider.operators.sop_step import SopStepOperator
 
 KEY = AttemptKey(sop="s", run_id="manual__2026-01-01T00:00:00+00:00", step="a", attempt=1, task_instance_id="t")
@@ -55,6 +55,42 @@ def test_the_pod_request(monkeypatch):
     assert container.resources.limits == {"cpu": "250m", "memory": "1000"}
     assert pod.spec.active_deadline_seconds == 61
     assert pod.spec.automount_service_account_token is False
+
+
+def test_the_pod_for_a_runtime_is_the_operators_own(monkeypatch, tmp_path):
+    template = tmp_path / "pod.yaml"
+    template.write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {labels: {team: audit}}\n"
+        "spec: {nodeSelector: {disk: fast}, containers: [{name: base}]}\n"
+    )
+    monkeypatch.setenv("AIRFLOW__SOP__POD_TEMPLATE_FILE", str(template))
+    monkeypatch.setenv("AIRFLOW__SOP__NAMESPACE", "steps")
+    manifest = pod_manifest(assignment(memory_bytes=1000, cpu_millis=250, timeout_seconds=60.0), read_settings())
+    spec = manifest["spec"]
+    (container,) = spec["containers"]
+    assert manifest["metadata"]["labels"]["team"] == "audit"
+    assert spec["nodeSelector"] == {"disk": "fast"}
+    assert container["command"] == ["python", "-m", "airflow_sop_provider.runner"]
+    assert "quoted" not in str(manifest), "inputs are not in the pod's spec"
+    assert container["resources"]["limits"] == {"cpu": "250m", "memory": "1000"}
+    assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("Never", 61)
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+
+
+def test_a_pod_may_do_no_more_than_its_step_needs(monkeypatch):
+    spec = pod_manifest(assignment(), read_settings())["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def test_the_start_program_hands_the_assignment_to_the_runner(tmp_path):

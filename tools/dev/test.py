@@ -41,9 +41,11 @@ _CHILDREN = ROOT / ".coverage-run-children"
 _CHILD = "airflow_sop_provider.executors.child"
 _DATA = ROOT / ".coverage"
 _RUNNING = "airflow or postgres"
-_GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING})")
-_SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING})")
-_AIRFLOW_TESTS = ("-m", _RUNNING)  # a running Airflow has the machine to itself
+_CLUSTER = "kubernetes"
+"""Tests of `make test-kubernetes`: they need a cluster, which takes a quarter of an hour to build."""
+_GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER})")
+_SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
+_AIRFLOW_TESTS = ("-m", f"({_RUNNING}) and not {_CLUSTER}")  # a running Airflow has the machine to itself
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 

@@ -1,0 +1,148 @@
+"""An attempt carried from the queue to its verdict on the Kubernetes runtime: pods that never start use no attempt.
+
+The Execution API and the metadata database are stand-ins that record; tests/integration has the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sop_provider.airflow_settings import read_settings
+from airflow_sop_provider.contract import AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.engine import retries
+from airflow_sop_provider.executors import attempt_carrier
+from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+from airflow_sop_provider.executors.messages import AttemptMessage, Identity
+from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
+from tests.runtimes.fake_kubernetes import FakeKubernetes
+from tests.runtimes.helpers import until
+
+pytestmark = pytest.mark.timeout(60)
+
+KEY = AttemptKey(sop="s", run_id="r", step="a", attempt=1, task_instance_id="t")
+NAME = container_name(KEY)
+STEP = {"id": "a", "compute": {"v": "1"}}
+PAYLOAD = StepPayload(kind="step", sop="s", version="1", digest="d", step=STEP, max_retries=3)
+
+
+class RecordingApi:
+    """Stands for the Execution API."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any]] = []
+
+    async def start(self, *_: object) -> dict[str, Any]:
+        return {"dag_run": {"conf": {}}, "max_tries": 3}
+
+    async def set_xcom(self, *_: object, value: Any, **__: object) -> None:
+        self.said.append(("xcom", value))
+
+    async def succeed(self, _: str) -> None:
+        self.said.append(("success", None))
+
+    async def fail(self, _: str) -> None:
+        self.said.append(("failed", None))
+
+    async def retry(self, _: str, *, delay_seconds: float, reason: str) -> None:
+        self.said.append(("retry", delay_seconds))
+
+
+class EmptyDatabase:
+    """Stands for the metadata database: no outputs of other steps."""
+
+    async def outputs(self, *_: object, **__: object) -> tuple[dict[str, Any], None]:
+        return {}, None
+
+    async def nudge(self, _: object) -> None:
+        return None
+
+
+class Case:
+    """One attempt on a cluster."""
+
+    def __init__(self, cluster: FakeKubernetes, runtime: KubernetesRuntime, log: Path) -> None:
+        self.cluster, self.api, self.log = cluster, RecordingApi(), log
+        settings = replace(read_settings(), namespace="steps")
+        services = Services(api=self.api, database=EmptyDatabase(), runtime=runtime, settings=settings)  # type: ignore[arg-type]
+        identity = Identity(hostname="h", unixname="u", pid=1)
+        payload = PAYLOAD.model_dump(mode="json")
+        self.carrier = AttemptCarrier(
+            AttemptMessage(key=KEY, payload=payload, log_path="attempt.log", identity=identity), services
+        )
+
+    async def pod(self, *, unlike: str = "") -> str:
+        """Wait for a pod, other than the one with this uid; return its uid."""
+        pods = self.cluster.pods
+        await until(lambda: NAME in pods and pods[NAME]["metadata"]["uid"] != unlike)
+        return str(pods[NAME]["metadata"]["uid"])
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+async def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Case]:
+    monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path))
+    monkeypatch.setattr(retries.RetryPolicy, "__init__", _quick(retries.RetryPolicy.__init__))
+    async with FakeKubernetes() as cluster:
+        runtime = KubernetesRuntime(cluster.connect, namespace="steps")
+        yield Case(cluster, runtime, tmp_path / "attempt.log")
+        await runtime.close()
+
+
+def _quick(original: Any) -> Any:
+    def init(self: object, **values: float) -> None:
+        original(self, **{"requeue_delay_seconds": 0.05, "requeue_limit_seconds": 1.0, **values})
+
+    return init
+
+
+async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(case: Case) -> None:
+    carrying = asyncio.create_task(case.carrier.carry())
+    first = await case.pod()
+    await case.cluster.status(NAME, phase="Failed", reason="Evicted", message="The node was drained")
+    second = await case.pod(unlike=first)
+    assert second != first
+    verdict = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
+    await case.cluster.end(NAME, 0, verdict)
+    assert (await carrying).state == "success"
+    await case.carrier.clean_up()
+    assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
+    assert any("no attempt used" in event for event in case.events())
+    assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
+
+
+async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case) -> None:
+    case.cluster.refuse = lambda verb, path: (
+        (403, "Forbidden", "exceeded quota") if (verb, path) == ("POST", "pods") else None
+    )
+    assert (await case.carrier.carry()).state == "success", "the executor has done its part"
+    assert case.api.said == [("failed", None)]
+    assert any("never started within" in event for event in case.events())
+
+
+async def test_an_attempt_is_stopped_while_it_waits_for_room(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_carrier, "RetryPolicy", lambda: retries.RetryPolicy(requeue_delay_seconds=600.0))
+    carrying = asyncio.create_task(case.carrier.carry())
+    await case.pod()
+    await case.cluster.status(NAME, phase="Failed", reason="Evicted", message="The node was drained")
+    await until(lambda: NAME not in case.cluster.pods)
+    await case.carrier.stop("Airflow set the task instance to failed")
+    assert (await carrying).state == "failed"
+    assert case.api.said == []
+
+
+async def test_a_crash_of_a_pod_is_a_try(case: Case) -> None:
+    carrying = asyncio.create_task(case.carrier.carry())
+    await case.pod()
+    await case.cluster.run(NAME)
+    await case.cluster.end(NAME, 139, "")
+    await carrying
+    assert case.api.said == [("retry", 1.0)]

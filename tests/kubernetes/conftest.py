@@ -1,0 +1,118 @@
+"""A real cluster: the one of KUBECONFIG, else the one `make cluster` has brought up on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sop_provider.airflow_settings import SopSettings, read_settings
+from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload
+from airflow_sop_provider.engine.attempts import attempt_spec
+from airflow_sop_provider.operators.pod_attempt import pod_manifest
+from airflow_sop_provider.runtimes import AttemptSpec
+from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
+from tools.cluster.binaries import build
+from tools.cluster.layout import Layout
+from tools.cluster.runner_image import runner_tag
+
+NOT_THERE = "there is no cluster: run `make cluster` first, or set KUBECONFIG to one of your own"
+
+
+class Kubectl:
+    """kubectl as the cluster's administrator, in one namespace."""
+
+    def __init__(self, program: str, namespace: str) -> None:
+        self._program, self.namespace = program, namespace
+
+    def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        command = [self._program, "--namespace", self.namespace, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """Return what is printed with ``-o json``."""
+        return json.loads(self(*arguments, "-o", "json"))
+
+    def apply(self, **document: Any) -> None:
+        """Create or change an object."""
+        self("apply", "-f", "-", stdin=json.dumps(document))
+
+    def left(self) -> list[str]:
+        """Return what is there of attempts: pods and Secrets."""
+        found = self("get", "pods,secrets", "-l", "app.kubernetes.io/managed-by=airflow-sop-provider", "-o", "name")
+        return found.split()
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """The cluster's kubeconfig, also as KUBECONFIG for everything in this process."""
+    path = os.environ.get("KUBECONFIG") or str(Layout.default().kubeconfig)
+    assert Path(path.split(os.pathsep)[0]).exists(), NOT_THERE
+    os.environ["KUBECONFIG"] = path
+    return path
+
+
+@pytest.fixture(scope="session")
+def program(kubeconfig: str) -> str:
+    """A kubectl that fits the cluster."""
+    return os.environ.get("SOP_KUBECTL") or str(build(Layout.default().cache) / "kubectl")
+
+
+@pytest.fixture
+def kubectl(program: str) -> Iterator[Kubectl]:
+    """A namespace of the test's own, with nothing in it; deleted afterwards."""
+    kubectl = Kubectl(program, f"sop-test-{uuid.uuid4().hex[:8]}")
+    kubectl("create", "namespace", kubectl.namespace)
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
+
+
+@pytest.fixture
+async def runtime(kubectl: Kubectl) -> AsyncIterator[KubernetesRuntime]:
+    from kubernetes_asyncio.config import kube_config
+
+    # read when the module was imported, which may have been before the fixture set it
+    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"]
+    runtime = KubernetesRuntime(connect_by_environment(), namespace=kubectl.namespace)
+    yield runtime
+    await runtime.close()
+
+
+@pytest.fixture
+def settings(kubectl: Kubectl) -> SopSettings:
+    """The engine's settings, with the image that `make cluster` has given the node."""
+    image = os.environ.get("SOP_RUNNER_IMAGE") or runner_tag()
+    return replace(read_settings(), namespace=kubectl.namespace, image=image)
+
+
+@pytest.fixture
+def attempt(settings: SopSettings) -> Callable[..., AttemptSpec]:
+    """Makes an attempt of one step, as the executor makes it."""
+
+    def make(step: dict[str, Any], *, image: str = "", **payload: Any) -> AttemptSpec:
+        values = {"kind": "step", "sop": "test", "version": "1", "digest": "d", "step": {"id": "a", **step}}
+        key = AttemptKey(sop="test", run_id="r", step="a", attempt=1, task_instance_id=uuid.uuid4().hex)
+        assignment = Assignment(key=key, payload=StepPayload.model_validate({**values, **payload}))
+        chosen = replace(settings, image=image) if image else settings
+        return replace(attempt_spec(assignment, chosen), pod=pod_manifest(assignment, chosen))
+
+    return make
+
+
+def shell(script: str) -> dict[str, Any]:
+    """A step that runs a shell script."""
+    return {"command": {"image": "local", "command": ["sh", "-c"], "args": [script]}}
+
+
+def python(script: str) -> dict[str, Any]:
+    """A step that runs a Python program."""
+    return {"command": {"image": "local", "command": ["python", "-c"], "args": [script]}}
