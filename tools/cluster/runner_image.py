@@ -24,7 +24,8 @@ __all__ = ["build_runner_image", "runner_tag"]
 
 _SUITE = "bookworm"
 _PACKAGES = "python3.11-minimal,libpython3.11-stdlib,ca-certificates,media-types"
-_LIBRARIES = "/opt/sop/lib"
+_LIBRARIES = "/usr/local/lib/python3.11/dist-packages"
+"""Where Debian's Python looks by itself: a server that a step starts inherits no variable that could tell it."""
 _USER = "65532:65532"
 """Number of the user; none of its names or files is in the image."""
 _NOT_NEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -54,7 +55,6 @@ def _config() -> dict[str, object]:
         "Entrypoint": ["python", "-m", "airflow_sop_provider.runner"],
         "Env": [
             "PATH=/usr/local/bin:/usr/bin:/bin",
-            f"PYTHONPATH={_LIBRARIES}",
             "PYTHONDONTWRITEBYTECODE=1",
             "PYTHONUNBUFFERED=1",
         ],
