@@ -51,12 +51,12 @@ def _unchanged_pass(paths: list[Path]) -> float:
     from airflow_sop_provider.bundles.stubs import StubFolder
 
     documents, stubs = DocumentFolder(paths[0].parent), StubFolder(paths[0].parent.parent / "stubs")
-    stubs.write(documents.survey(stubs.owners()))
+    stubs.write(documents.survey(stubs.owners))
     passes = 5
 
     def look() -> None:
         for _ in range(passes):
-            if stubs.write(documents.survey(stubs.owners())):
+            if stubs.write(documents.survey(stubs.owners)):
                 raise AssertionError("a stub was written although its document had not changed")
 
     return _seconds(look) / passes / len(paths)

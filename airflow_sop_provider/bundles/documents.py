@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,13 +56,13 @@ class DocumentFolder:
         self.folder = folder
         self._known: dict[Path, tuple[tuple[int, ...], Document]] = {}
 
-    def survey(self, owners: Mapping[str, str]) -> list[Document]:
+    def survey(self, owners: Callable[[], Mapping[str, str]]) -> list[Document]:
         """Return all documents, sorted by path; of those with one id all but one are refused.
 
         The one that has the id already keeps it, so that a copy dropped into the folder cannot take
         the place of an SOP that is in use; among new ones the first by path gets it.
 
-        :param owners: SOP id -> name of the document that has it so far.
+        :param owners: SOP id -> name of the document that has it so far; asked only if two want one id.
         """
         try:
             paths = find_files(self.folder)
@@ -139,13 +139,19 @@ def _id_in(content: bytes, path: Path) -> str | None:
     return None if loaded is None else loaded.sop.sop
 
 
-def _one_per_id(documents: list[Document], owners: Mapping[str, str]) -> Iterator[Document]:
+def _one_per_id(documents: list[Document], owners: Callable[[], Mapping[str, str]]) -> Iterator[Document]:
     claims: dict[str, Document] = {}
+    several: set[str] = set()
     for document in documents:
-        if document.sop is None:
-            continue
-        if document.sop not in claims or owners.get(document.sop) == document.name:
-            claims[document.sop] = document
+        if document.sop is not None and claims.setdefault(document.sop, document) is not document:
+            several.add(document.sop)
+    if several:
+        owned = owners()
+        claims |= {
+            document.sop: document
+            for document in documents
+            if document.sop in several and owned.get(document.sop) == document.name
+        }
     for document in documents:
         holder = claims.get(document.sop or "")
         yield document if holder is None or holder is document else replace(document, refused=_taken(document, holder))

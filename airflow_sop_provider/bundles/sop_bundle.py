@@ -67,8 +67,7 @@ class SopBundle(BaseDagBundle):
         """Bring the stubs up to date with the documents; safe to call from several processes."""
         _warm_up()
         with self.lock():
-            owners = self._stubs.owners()
-            changed = self._stubs.write(self._documents.survey(owners))
+            changed = self._stubs.write(self._documents.survey(self._stubs.owners))
         if changed:
             log.info("SOPs of bundle %s changed: %s", self.name, ", ".join(sorted(changed)))
 

@@ -41,7 +41,7 @@ class StubFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._texts: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._texts: dict[str, tuple[tuple[int, ...], str]] = {}
 
     def owners(self) -> dict[str, str]:
         """Return SOP id -> name of the document that has it, as the stubs say."""
@@ -55,41 +55,44 @@ class StubFolder:
         """Make the folder hold exactly the stubs of these documents; return the names that changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         changed: set[str] = set()
-        wanted: set[Path] = set()
+        wanted: set[str] = set()
         for document in documents:
-            path = self.folder / f"{document.name}{_SUFFIX}"
+            path = os.path.join(self.folder, f"{document.name}{_SUFFIX}")
             wanted.add(path)
             text = stub_text(document)
             if self._text(path) != text:
-                _write(path, text)
+                _write(Path(path), text)
                 changed.add(document.name)
-        for path in self._stubs():
-            if path not in wanted:
-                path.unlink(missing_ok=True)
-                self._texts.pop(path, None)
-                changed.add(self._name(path))
-                self._remove_empty(path.parent)
+        for path in self._stubs() - wanted:
+            Path(path).unlink(missing_ok=True)
+            self._texts.pop(path, None)
+            changed.add(self._name(path))
+            self._remove_empty(Path(path).parent)
         return changed
 
-    def _text(self, path: Path) -> str | None:
+    def _text(self, path: str) -> str | None:
         """Return a stub's text, read only when the file is another than last time; None if there is none."""
         try:
             found = os.stat(path)
             signature = (found.st_mtime_ns, found.st_size, found.st_ino)
             known = self._texts.get(path)
             if known is None or known[0] != signature:
-                known = self._texts[path] = (signature, path.read_text("utf-8"))
+                known = self._texts[path] = (signature, Path(path).read_text("utf-8"))
         except (OSError, UnicodeDecodeError):
             return None
         return known[1]
 
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix().removesuffix(_SUFFIX)
+    def _name(self, path: str) -> str:
+        return Path(path).relative_to(self.folder).as_posix().removesuffix(_SUFFIX)
 
-    def _stubs(self) -> list[Path]:
-        return [
-            Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names if name.endswith(_SUFFIX)
-        ]
+    def _stubs(self) -> set[str]:
+        """Return the paths of all stubs; as text, since a `Path` costs more than looking at the file."""
+        return {
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(self.folder)
+            for name in names
+            if name.endswith(_SUFFIX)
+        }
 
     def _remove_empty(self, folder: Path) -> None:
         while folder != self.folder:
