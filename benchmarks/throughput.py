@@ -10,6 +10,7 @@ BashOperator's shells are subtracted.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -98,18 +99,23 @@ def _round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> _Round:
 
 def _submit(airflow: BenchAirflow, dag: str, count: int) -> None:
     """Trigger ``count`` executions, as fast as a few callers can."""
+    stopped = threading.Event()
 
     def call(number: int) -> None:
         client = airflow.client()
         try:
             for _ in range(number):
-                _trigger(client, dag)
+                if not stopped.is_set():
+                    _trigger(client, dag)
         finally:
             client.close()
 
     shares = [count // _CALLERS + (position < count % _CALLERS) for position in range(_CALLERS)]
     with ThreadPoolExecutor(_CALLERS) as pool:
-        list(pool.map(call, [share for share in shares if share]))
+        try:
+            list(pool.map(call, [share for share in shares if share]))
+        finally:  # who asks us to end must not wait for all the calls that are left
+            stopped.set()
 
 
 def _trigger(client: AirflowApi, dag: str) -> None:

@@ -24,7 +24,7 @@ PACKAGES: dict[str, str] = {"postgresql": "initdb", "graphviz": "dot", "tmux": "
 CLUSTER_PACKAGES: dict[str, str] = {
     "containerd": "containerd",
     "runc": "runc",
-    "containernetworking-plugins": "bridge",
+    "containernetworking-plugins": "host-local",
     "etcd-server": "etcd",
     "iptables": "iptables",
     "iproute2": "ip",
