@@ -37,7 +37,7 @@ format: env  ## let ruff correct what it can
 	@$(BIN)/ruff format .
 
 types: env  ## mypy --strict
-	@$(BIN)/mypy airflow_sop_provider dag_factory tools
+	@$(BIN)/mypy $(if $(SOP_CACHE),--cache-dir $(SOP_CACHE)/mypy) airflow_sop_provider dag_factory tools
 
 layers: env  ## import-linter: which room may import which
 	@$(BIN)/lint-imports

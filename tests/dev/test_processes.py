@@ -112,3 +112,24 @@ def test_a_component_leads_its_group_and_its_output_is_in_its_log(tmp_path):
     assert component.process.returncode == -signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(component.process.pid, 0)
+
+
+def test_a_component_that_waits_for_ever_does_not_outlive_who_started_it(tmp_path):
+    component = (
+        "import os, tools.dev.component as component\n"
+        "component._GRACE_SECONDS = 0.1\n"
+        "component._end_with_parent(os.getppid())\n"
+    )
+    starter = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {component!r}], start_new_session=True)\n"
+        "time.sleep(3)\n"
+        "print(child.pid, child.poll())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True, check=True, cwd=ROOT)
+    pid, ended = done.stdout.split()
+    assert ended == "None", "it lives as long as its starter"
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,11 +19,10 @@ PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube
 
 def version() -> str:
     """Return the version of Kubernetes that is built, such as ``v1.34.4``."""
-    for line in (_MODULE / "go.mod").read_text().splitlines():
-        words = line.split()
-        if words[:1] == [_KUBERNETES] and len(words) == 2:
-            return words[1]
-    raise ClusterProblem("tools/cluster/go/go.mod does not require k8s.io/kubernetes.")
+    found = re.search(rf"{re.escape(_KUBERNETES)} (v[0-9.]+)", (_MODULE / "go.mod").read_text())
+    if found is None:
+        raise ClusterProblem("tools/cluster/go/go.mod does not require k8s.io/kubernetes.")
+    return found.group(1)
 
 
 def build(cache: Path) -> Path:
