@@ -25,6 +25,9 @@ __all__ = ["Reporter", "failure_of", "permanent"]
 
 log = logging.getLogger(__name__)
 
+_NUDGE_PAUSE_SECONDS = 0.1
+_LONGEST_NUDGE_PAUSE_SECONDS = 30.0  # a minute in all; then the scheduler finds out by itself
+
 _CRASH_LINES = 200
 """Log lines kept as evidence of a crash (design, section 8)."""
 
@@ -120,17 +123,21 @@ class Reporter:
         # The scheduler queues the next try when it examines the run after the delay, so it is nudged then.
         asyncio.get_running_loop().call_later(decision.delay_seconds, self._nudge_later)
 
-    def _nudge_later(self) -> None:
-        task = asyncio.ensure_future(self._nudge())
+    def _nudge_later(self, pause: float = _NUDGE_PAUSE_SECONDS) -> None:
+        task = asyncio.ensure_future(self._nudge(pause))
         _background.add(task)
         task.add_done_callback(_background.discard)
 
-    async def _nudge(self) -> None:
+    async def _nudge(self, pause: float = _NUDGE_PAUSE_SECONDS) -> None:
+        """Have the scheduler look at the execution; if one does just now, again after ``pause`` seconds."""
         try:
-            await self._database.nudge([(self._key.sop, self._key.run_id)])
+            locked = await self._database.nudge([(self._key.sop, self._key.run_id)])
         except SQLAlchemyError as error:
             # Without it the scheduler finds out by itself, only later.
             log.warning("could not nudge the scheduler: %s", error)
+            return
+        if locked and pause <= _LONGEST_NUDGE_PAUSE_SECONDS:
+            asyncio.get_running_loop().call_later(pause, self._nudge_later, 2 * pause)
 
     async def _set_xcom(self, key: str, value: Any, mapped_length: int | None = None) -> None:
         await self._api.set_xcom(

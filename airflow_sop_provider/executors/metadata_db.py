@@ -88,9 +88,10 @@ class MetadataDb:
 
         def work(session: Session) -> None:
             for chunk in _chunks(task_instance_ids):
+                alive = (TaskInstance.id.in_(chunk), TaskInstance.state == TaskInstanceState.RUNNING)
                 session.execute(
                     update(TaskInstance)
-                    .where(TaskInstance.id.in_(chunk), TaskInstance.state == TaskInstanceState.RUNNING)
+                    .where(TaskInstance.id.in_(_unlocked(session, TaskInstance.id, *alive)))
                     .values(last_heartbeat_at=timezone.utcnow())
                     .execution_options(synchronize_session=False)
                 )
@@ -120,19 +121,36 @@ class MetadataDb:
 
         return await self._run_until_answered(work)
 
-    async def nudge(self, runs: Iterable[tuple[str, str]]) -> None:
-        """Have the scheduler examine these runs, (dag id, run id), in its next loop."""
+    async def nudge(self, runs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Have the scheduler examine these runs, (dag id, run id), in its next loop; return those that are locked.
+
+        A scheduler is examining them just now, and may have seen them as they were before: try again.
+        """
         keys = sorted(set(runs))
 
-        def work(session: Session) -> None:
+        def work(session: Session) -> set[tuple[str, str]]:
+            wanted = (tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
+            query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(*wanted)
+            found = {number: (dag_id, run_id) for number, dag_id, run_id in session.execute(query)}
+            free = _unlocked(session, DagRun.id, DagRun.id.in_(found))
             session.execute(
                 update(DagRun)
-                .where(tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
+                .where(DagRun.id.in_(free))
                 .values(last_scheduling_decision=None)
                 .execution_options(synchronize_session=False)
             )
+            return {key for number, key in found.items() if number not in free}
 
-        await self._run(work)
+        return await self._run(work)
+
+
+def _unlocked(session: Session, column: Any, *conditions: Any) -> list[Any]:
+    """Return the ids of rows that nobody has locked, and lock them.
+
+    We never wait for a lock: a scheduler that died with -9 leaves its transaction open for as long as one of its
+    workers lives, which inherited the connection, and every attempt would wait with us. SQLite has no such locks.
+    """
+    return list(session.scalars(select(column).where(*conditions).with_for_update(skip_locked=True, key_share=True)))
 
 
 def _in_session(work: Callable[[Session], T]) -> T:

@@ -60,8 +60,8 @@ class EmptyDatabase:
     async def outputs(self, *_: object, **__: object) -> tuple[dict[str, Any], None]:
         return {}, None
 
-    async def nudge(self, _: object) -> None:
-        return None
+    async def nudge(self, _: object) -> set[tuple[str, str]]:
+        return set()
 
 
 class Case:
@@ -90,18 +90,16 @@ class Case:
 @pytest.fixture
 async def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Case]:
     monkeypatch.setenv("AIRFLOW__LOGGING__BASE_LOG_FOLDER", str(tmp_path))
-    monkeypatch.setattr(retries.RetryPolicy, "__init__", _quick(retries.RetryPolicy.__init__))
+    _requeue(monkeypatch, delay=0.05)
     async with FakeKubernetes() as cluster:
         runtime = KubernetesRuntime(cluster.connect, namespace="steps")
         yield Case(cluster, runtime, tmp_path / "attempt.log")
         await runtime.close()
 
 
-def _quick(original: Any) -> Any:
-    def init(self: object, **values: float) -> None:
-        original(self, **{"requeue_delay_seconds": 0.05, "requeue_limit_seconds": 1.0, **values})
-
-    return init
+def _requeue(monkeypatch: pytest.MonkeyPatch, *, delay: float, limit: float = 600.0) -> None:
+    policy = retries.RetryPolicy(requeue_delay_seconds=delay, requeue_limit_seconds=limit)
+    monkeypatch.setattr(attempt_carrier, "RetryPolicy", lambda: policy)
 
 
 async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(case: Case) -> None:
@@ -119,7 +117,8 @@ async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(cas
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
 
 
-async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case) -> None:
+async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    _requeue(monkeypatch, delay=0.05, limit=0.3)
     case.cluster.refuse = lambda verb, path: (
         (403, "Forbidden", "exceeded quota") if (verb, path) == ("POST", "pods") else None
     )
@@ -129,7 +128,7 @@ async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case) -> No
 
 
 async def test_an_attempt_is_stopped_while_it_waits_for_room(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt_carrier, "RetryPolicy", lambda: retries.RetryPolicy(requeue_delay_seconds=600.0))
+    _requeue(monkeypatch, delay=600.0)
     carrying = asyncio.create_task(case.carrier.carry())
     await case.pod()
     await case.cluster.status(NAME, phase="Failed", reason="Evicted", message="The node was drained")

@@ -35,6 +35,8 @@ class PostgresServer:
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder}"
             " -c max_connections=200 -c fsync=off"
+            # as docs/operations.md says; what a killed scheduler had locked is free again
+            " -c idle_in_transaction_session_timeout=60s"
         )
         self._run(
             "pg_ctl", "-D", str(self._data), "-w", "-t", "120", "-l", str(self._folder / "log"), "-o", options, "start"

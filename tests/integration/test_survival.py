@@ -9,9 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.integration.airflow_system import AirflowSystem
-from tests.integration.conftest import on_sqlite
+from tests.integration.conftest import on_postgres, on_sqlite
 
 RUNS = 4
 
@@ -109,6 +110,23 @@ def test_full_disk_in_the_log_folder(airflow: AirflowSystem, small_disk: Path) -
         return [line for line in lines if line.startswith("line-")] == expected
 
     airflow.wait_for(complete, "the log to be completed once there is room")
+
+
+@on_postgres
+def test_a_lock_that_nobody_gives_back_holds_up_no_other_execution(airflow: AirflowSystem, tmp_path: Path) -> None:
+    """As a scheduler leaves it that is killed alone: its workers keep its connection, and with it its locks."""
+    trace = tmp_path / "trace.txt"
+    trace.touch()
+    held = airflow.trigger("sleeper", trace=str(trace), seconds=2)
+    airflow.wait_for_step("sleeper", held, "sleep", "running")
+    engine = create_engine(airflow.instance.connection)
+    with engine.begin() as connection:
+        connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        connection.execute(text("SELECT id FROM dag_run WHERE run_id = :run FOR NO KEY UPDATE"), {"run": held})
+        airflow.wait_for(lambda: "end" in trace.read_text(), "the command to end")
+        assert airflow.run("single")[1] == "success"
+    engine.dispose()
+    assert airflow.wait_for_run("sleeper", held) == "success"
 
 
 def test_a_hundred_executions_at_once_all_complete(airflow: AirflowSystem, tmp_path: Path) -> None:
