@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -44,6 +44,9 @@ from airflow_sop_provider.runtimes.base import (
 __all__ = ["AttemptCarrier", "Services"]
 
 log = logging.getLogger(__name__)
+
+_RUNNING = "running"
+_GOOD_ENDS = ("success", "skipped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +85,25 @@ class AttemptCarrier:
         """Return once nothing of the attempt is left and Airflow knows what it came to."""
         key = self._message.key
         try:
-            context = await self._services.api.start(key.task_instance_id, self._message.identity)
+            try:
+                context = await self._services.api.start(key.task_instance_id, self._message.identity)
+            except Superseded as superseded:
+                if superseded.state != _RUNNING:
+                    raise
+                # Two schedulers that took each other for dead have adopted each other's attempts.
+                return self._finished("elsewhere", "it runs under another executor's identity")
             self.running = True
             await self._carry_started(context)
         except Superseded as superseded:
-            return self._finished(superseded.state in ("success", "skipped"), str(superseded))
+            return self._finished("success" if superseded.state in _GOOD_ENDS else "failed", str(superseded))
         except Exception as error:
             # A bug of ours or an answer nobody expected: the step must fail with the reason, not hang.
             log.exception("attempt %s of %s/%s %s", key.attempt, key.sop, key.step, key.run_id)
             await self._fail_unexpectedly(error)
-            return self._finished(False, repr(error))
+            return self._finished("failed", repr(error))
         finally:
             self.running = False
-        return self._finished(self._stopped is None, self._stopped)
+        return self._finished("success" if self._stopped is None else "failed", self._stopped)
 
     async def clean_up(self) -> None:
         """Complete the log, upload it and remove the container; `carry` has returned before.
@@ -255,10 +264,8 @@ class AttemptCarrier:
         except (Superseded, UnexpectedAnswer):
             log.exception("could not report it")
 
-    def _finished(self, success: bool, info: str | None) -> FinishedMessage:
-        return FinishedMessage(
-            task_instance_id=self._message.key.task_instance_id, state="success" if success else "failed", info=info
-        )
+    def _finished(self, state: Literal["success", "failed", "elsewhere"], info: str | None) -> FinishedMessage:
+        return FinishedMessage(task_instance_id=self._message.key.task_instance_id, state=state, info=info)
 
 
 def _payload_of(message: AttemptMessage) -> StepPayload | Failure:

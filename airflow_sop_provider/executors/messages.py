@@ -60,15 +60,16 @@ class RevokeMessage(_Message):
 
 
 class FinishedMessage(_Message):
-    """Nothing of this attempt is left, and Airflow's API knows what it came to.
+    """Nothing of this attempt is left to do here, and Airflow's API knows what it came to, or who knows.
 
-    :param state: ``success`` or ``failed``, for the scheduler's event buffer.
+    :param state: ``success`` or ``failed``, for the scheduler's event buffer; ``elsewhere`` if another
+        scheduler's executor carries the attempt: then there is nothing to tell.
     :param info: a sentence for the scheduler's log.
     """
 
     type: Literal["finished"] = "finished"
     task_instance_id: str
-    state: Literal["success", "failed"]
+    state: Literal["success", "failed", "elsewhere"]
     info: str | None = None
 
 

@@ -88,7 +88,13 @@ class SopExecutor(BaseExecutor):
 
     def _finished(self, message: FinishedMessage) -> None:
         attempt = self._attempts.pop(message.task_instance_id, None)
-        if attempt is not None:
+        if attempt is None:
+            return
+        if message.state == "elsewhere":
+            # An event would have the scheduler fail a task instance that runs: it would run again.
+            self.log.info("%s is carried by another scheduler's executor", attempt.task_instance_key)
+            self.running.discard(attempt.task_instance_key)
+        else:
             self.change_state(attempt.task_instance_key, TaskInstanceState(message.state), message.info)
 
     def _replace_child(self, reason: ChildGone) -> None:

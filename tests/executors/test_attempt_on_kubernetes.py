@@ -19,6 +19,7 @@ from airflow_sop_provider.contract import AttemptKey, StepPayload, Verdict, cont
 from airflow_sop_provider.engine import retries
 from airflow_sop_provider.executors import attempt_carrier
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+from airflow_sop_provider.executors.execution_api import Superseded
 from airflow_sop_provider.executors.messages import AttemptMessage, Identity
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.runtimes.fake_kubernetes import FakeKubernetes
@@ -37,8 +38,11 @@ class RecordingApi:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, Any]] = []
+        self.superseded: str | None = None
 
     async def start(self, *_: object) -> dict[str, Any]:
+        if self.superseded:
+            raise Superseded(self.superseded)
         return {"dag_run": {"conf": {}}, "max_tries": 3}
 
     async def set_xcom(self, *_: object, value: Any, **__: object) -> None:
@@ -145,3 +149,13 @@ async def test_a_crash_of_a_pod_is_a_try(case: Case) -> None:
     await case.cluster.end(NAME, 139, "")
     await carrying
     assert case.api.said == [("retry", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("running", "elsewhere"), ("success", "success"), ("failed", "failed"), ("restarting", "failed")],
+)
+async def test_an_attempt_that_is_not_ours_any_more_is_left_alone(case: Case, state: str, told: str) -> None:
+    case.api.superseded = state
+    assert (await case.carrier.carry()).state == told
+    assert (case.cluster.pods, case.api.said) == ({}, [])

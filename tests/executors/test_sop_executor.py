@@ -62,6 +62,15 @@ def test_an_end_nobody_waits_for_is_ignored(links) -> None:
     assert executor.get_event_buffer() == {}
 
 
+def test_an_attempt_that_another_scheduler_carries_is_forgotten_without_an_event(links) -> None:
+    executor = _running(links, "a")
+    key = links[0].sent[0].key.task_instance_id
+    links[0].says.append(FinishedMessage(task_instance_id=key, state="elsewhere"))
+    executor.sync()
+    assert executor.get_event_buffer() == {}
+    assert not executor.running
+
+
 @pytest.mark.parametrize("when", ["on sync", "on send"])
 def test_a_dead_child_is_replaced_and_gets_everything_that_runs(links, when) -> None:
     executor = _running(links, "a", "b")
