@@ -25,7 +25,7 @@ from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 KEY = AttemptKey(sop="s", run_id="r", step="a", attempt=1, task_instance_id="t")
 NAME = container_name(KEY)

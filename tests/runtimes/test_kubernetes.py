@@ -30,7 +30,7 @@ from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 LABELS = {"sop": "s", "execution": "manual__2026-01-01T00:00:00+00:00", "task_instance": "t"}
 POD = {"metadata": {"labels": {"site": "own"}}, "spec": {"containers": [{"name": "base", "image": "runner:1"}]}}
