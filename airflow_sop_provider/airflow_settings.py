@@ -7,8 +7,6 @@ be imported by rooms that must stay free of Airflow until then.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +18,6 @@ __all__ = ["RuntimeName", "SettingsError", "SopSettings", "read_settings"]
 RuntimeName = Literal["local", "kubernetes"]
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
-_KUBERNETES_RUNTIME = "airflow_sop_provider.runtimes.kubernetes"
 
 
 class SettingsError(ValueError):
@@ -142,13 +139,9 @@ def _runtime(name: str) -> RuntimeName:
         case "kubernetes":
             return "kubernetes"
         case "auto":
-            return "kubernetes" if _inside_cluster() else "local"
+            # Kubernetes only by name, until its runtime has been shown on a real cluster.
+            return "local"
     raise SettingsError(f"[{CONFIG_SECTION}] runtime is {name!r}; give auto, local or kubernetes.")
-
-
-def _inside_cluster() -> bool:
-    """Whether this is a pod and the Kubernetes runtime is part of this installation."""
-    return "KUBERNETES_SERVICE_HOST" in os.environ and importlib.util.find_spec(_KUBERNETES_RUNTIME) is not None
 
 
 def _default_image() -> str:

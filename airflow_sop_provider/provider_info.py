@@ -25,9 +25,7 @@ def _option(description: str, default: str, *, kind: str = "string", example: st
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "runtime": _option(
-        "Where attempts run: ``local``, ``kubernetes``, or ``auto`` (Kubernetes inside a cluster, else local).", "auto"
-    ),
+    "runtime": _option("Where attempts run: ``local``, ``kubernetes``, or ``auto`` (local).", "auto"),
     "sops_folder": _option(
         "Folder of SOP documents. Empty: the folder ``sops`` in the folder of Airflow (AIRFLOW_HOME).",
         "",

@@ -59,6 +59,8 @@ def test_a_bad_value_names_the_option_and_the_remedy(monkeypatch, option, value,
         read_settings()
 
 
-def test_auto_is_local_outside_a_cluster_and_where_there_is_no_runtime_for_it(monkeypatch):
+def test_kubernetes_is_chosen_by_name_only(monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert read_settings().runtime == "local"
+    monkeypatch.setenv("AIRFLOW__SOP__RUNTIME", "kubernetes")
+    assert read_settings().runtime == "kubernetes"
