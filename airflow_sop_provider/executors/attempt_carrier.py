@@ -85,16 +85,13 @@ class AttemptCarrier:
         """Return once nothing of the attempt is left and Airflow knows what it came to."""
         key = self._message.key
         try:
-            try:
-                context = await self._services.api.start(key.task_instance_id, self._message.identity)
-            except Superseded as superseded:
-                if superseded.state != _RUNNING:
-                    raise
-                # Two schedulers that took each other for dead have adopted each other's attempts.
-                return self._finished("elsewhere", "it runs under another executor's identity")
+            context = await self._services.api.start(key.task_instance_id, self._message.identity)
             self.running = True
             await self._carry_started(context)
         except Superseded as superseded:
+            if superseded.state == _RUNNING and not self.running:
+                # Two schedulers that took each other for dead have adopted each other's attempts.
+                return self._finished("elsewhere", "it runs under another executor's identity")
             return self._finished("success" if superseded.state in _GOOD_ENDS else "failed", str(superseded))
         except Exception as error:
             # A bug of ours or an answer nobody expected: the step must fail with the reason, not hang.
@@ -117,7 +114,8 @@ class AttemptCarrier:
                 log.warning("gave up on the log %s", self._message.log_path)
             elif (error := self._pump.exception()) is not None:
                 log.error("the log %s is not complete", self._message.log_path, exc_info=error)
-        await asyncio.to_thread(upload_attempt_log, self._message.log_path)
+        if self._log is not None:  # without one nothing was begun here, and another may be writing it
+            await asyncio.to_thread(upload_attempt_log, self._message.log_path)
         if self._handle is not None:
             try:
                 await self._services.runtime.remove(self._handle)

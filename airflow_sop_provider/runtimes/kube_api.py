@@ -129,7 +129,7 @@ class KubeApi:
         }  # fmt: skip
         async with self._open("GET", "pods", query=query, limit=_stream_timeout(seconds + 30)) as answer:
             async for line in _lines(answer):
-                event = json.loads(line)
+                event = _event(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise KubeError(int(status.get("code", 500)), status.get("reason", ""), status.get("message", ""))
@@ -245,6 +245,14 @@ class KubeApi:
             old, self._client = self._client, None
         if old is not None:
             await old.close()
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise KubeError(0, "", "the watch ended within an event") from None
+    return event
 
 
 def _stream_timeout(seconds: float | None) -> aiohttp.ClientTimeout:

@@ -24,11 +24,7 @@ _DISRUPTIONS = {
 _REFUSED = frozenset({"OutOfcpu", "OutOfmemory", "OutOfpods", "OutOfephemeral-storage", "NodeAffinity", "NodeShutdown",
                       "UnexpectedAdmissionError", "Terminated"})  # fmt: skip
 """Reasons for which a kubelet refuses or ends a pod that the scheduler has given it: another place helps."""
-_NEVER_RUNS = {
-    "InvalidImageName": "InvalidImageName",
-    "ErrImageNeverPull": "ErrImageNeverPull",
-    "CreateContainerConfigError": "CreateContainerConfigError",
-}
+_NEVER_RUNS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"})
 _CANNOT_PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NOT_THERE = ("not found", "notfound", "manifest unknown", "does not exist")
 _NOT_STARTED_EXITS = frozenset({"StartError", "ContainerCannotRun"})
@@ -48,7 +44,7 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
         evidence["message"] = message[:1000]
     if ended is None:
         started = has_started(pod, container)
-        return Outcome(evidence={**evidence, "started": started}, oom=False, timed_out=reason == "DeadlineExceeded")
+        return Outcome(evidence={**evidence, "started": started}, timed_out=reason == "DeadlineExceeded")
     if ended.get("reason") in _NOT_STARTED_EXITS:
         evidence["exec_error"] = str(ended.get("message") or ended["reason"])[:1000]
     verdict = _verdict(ended.get("message"))
@@ -81,7 +77,7 @@ def stuck_reason(pod: Pod, container: str) -> tuple[Literal["never", "not-now"],
     waiting = _state(pod, container).get("waiting") or {}
     reason, message = waiting.get("reason", ""), str(waiting.get("message") or "")
     if reason in _NEVER_RUNS:
-        return "never", _NEVER_RUNS[reason], message
+        return "never", reason, message
     if reason in _CANNOT_PULL:
         missing = any(sign in message.lower() for sign in _NOT_THERE)
         return ("never", "ImageNotFound", message) if missing else ("not-now", "ImagePullFailed", message)
@@ -101,7 +97,7 @@ def _reason(pod: Pod, ended: dict[str, Any] | None) -> str | None:
         message = str(status.get("message") or "").lower()
         if "ephemeral" in message or "disk" in message or "storage" in message:
             return "EvictedStorage"
-        return "EvictedMemory" if "low on resource: memory" in message or "memory" in message else "Evicted"
+        return "EvictedMemory" if "memory" in message else "Evicted"
     if status.get("reason") in _REFUSED:
         return "NodeShutdown" if status["reason"] in ("NodeShutdown", "Terminated") else "Unschedulable"
     if status.get("reason"):

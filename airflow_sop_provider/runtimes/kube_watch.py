@@ -83,7 +83,9 @@ class PodWatch:
         for pod in pods:
             self._take(pod)
         listed = {pod["metadata"]["name"] for pod in pods}
-        for name in [name for name in self._pods if name not in listed]:
+        # one that was created after the list was made is not gone
+        missing = [name for name, pod in self._pods.items() if name not in listed and _version(pod) <= _number(version)]
+        for name in missing:
             self._lose(name)
         self.listed.set()
         return version
@@ -117,6 +119,9 @@ class PodWatch:
 
 
 def _version(pod: Pod) -> int:
+    return _number(pod["metadata"].get("resourceVersion", "0"))
+
+
+def _number(version: str) -> int:
     # a number in every Kubernetes there has been, and since 1.35 by contract
-    text = pod["metadata"].get("resourceVersion", "0")
-    return int(text) if text.isdigit() else 0
+    return int(version) if version.isdigit() else 0

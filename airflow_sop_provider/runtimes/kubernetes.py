@@ -104,7 +104,7 @@ class KubernetesRuntime:
         """Follow the output; see `Runtime.logs`."""
         await self._ready()
         while True:
-            pod = self._watch.get(handle.name) or await self._api.read_pod(handle.name)
+            pod = self._watch.get(handle.name) or await self._read(handle)
             if pod is None or pod["metadata"].get(GONE):
                 return
             if not has_started(pod, CONTAINER):
@@ -253,7 +253,11 @@ class KubernetesRuntime:
         if not late and (stuck is None or stuck[0] != "never"):
             return None
         _, reason, message = stuck or ("not-now", "Unschedulable", "the container did not start in time")
-        await self._api.delete_pod(handle.name, handle.uid, grace=1)
+        try:
+            await self._api.delete_pod(handle.name, handle.uid, grace=1)
+        except KubeError as error:
+            log.warning("pod %s, which cannot start, could not be deleted: %s", handle.name, error)
+            return None  # looked at again
         evidence = {"reason": reason, "message": message[:1000], "started": False, "pod": handle.name}
         return Outcome(evidence={**evidence, "waited_seconds": round(waited, 1)})
 

@@ -209,6 +209,37 @@ async def test_a_pod_that_vanishes_while_the_watch_is_broken(cluster, runtime):
     assert failure.type is ErrorType.CRASH
 
 
+async def test_a_list_that_is_older_than_a_pod_does_not_make_it_gone(cluster, runtime):
+    handle = await runtime.start(attempt())
+    pod = cluster.pods.pop("sop-a")  # as a list shows it that was made before the pod
+    pod["metadata"]["resourceVersion"] = "1000000"
+    runtime._watch.put(json.loads(json.dumps(pod)))
+    await runtime._watch._list()
+    assert [found.name for found in await runtime.find()] == [handle.name]
+    pod["metadata"]["resourceVersion"] = "1"
+    runtime._watch.forget("sop-a")
+    runtime._watch.put(pod)
+    await runtime._watch._list()
+    assert await runtime.find() == [Handle(name="sop-a", uid="", state="created", adopted=True, labels=LABELS)]
+
+
+async def test_a_watch_that_ends_within_an_event_is_made_again():
+    with pytest.raises(kube_api.KubeError, match="within an event"):
+        kube_api._event(b'{"type": "ADD')
+
+
+async def test_a_pod_that_cannot_start_and_cannot_be_deleted_yet(cluster, runtime, monkeypatch):
+    monkeypatch.setattr(kubernetes, "_LOOK_SECONDS", 0.05)
+    handle = await runtime.start(attempt())
+    cluster.refuse = lambda verb, path: (403, "Forbidden", "no") if verb == "DELETE" else None
+    over = asyncio.create_task(runtime.wait(handle))
+    await cluster.waiting("sop-a", "InvalidImageName")
+    await until(lambda: any(verb == "DELETE" for verb, _, _ in cluster.seen))
+    assert not over.done()
+    cluster.refuse = lambda verb, path: None
+    assert (await over).evidence["reason"] == "InvalidImageName"
+
+
 async def test_a_pod_deleted_by_hand_before_it_ran_goes_back_to_the_queue(cluster, runtime):
     handle = await runtime.start(attempt())
     over = asyncio.create_task(runtime.wait(handle))
