@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "dagprocessor": "1,000 SOPs in Airflow's dag-processor; against ordinary DAG files",
     "runner": "process start to first action",
     "latency": "REST POST to the first line of the runner; against a BashOperator",
+    "cancel": "REST call to the end of the step's processes",
     "throughput": "steps a minute and CPU per step; against BashOperator and EmptyOperator",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""

@@ -14,7 +14,7 @@ import psutil
 from benchmarks import cpu
 from benchmarks.bench import Bench, BenchmarkError
 from benchmarks.database import AirflowDatabase, Runs
-from benchmarks.documents import COMMAND_SOP, operator_dags_text, write_documents
+from benchmarks.documents import COMMAND_SOP, SLEEP_SOP, operator_dags_text, write_documents
 from tools.dev.instance import Instance
 from tools.dev.rest import AirflowApi
 from tools.dev.supervisor import LocalAirflow, SupervisorError
@@ -35,7 +35,9 @@ class BenchAirflow:
     """
 
     def __init__(self, bench: Bench) -> None:
-        sops = write_documents(bench.folder("executions", "sops"), {"command.yaml": COMMAND_SOP})
+        sops = write_documents(
+            bench.folder("executions", "sops"), {"command.yaml": COMMAND_SOP, "sleep.yaml": SLEEP_SOP}
+        )
         dags = write_documents(bench.folder("executions", "dags"), {"operators.py": operator_dags_text()})
         instance = Instance(
             home=bench.folder("executions", "airflow"),
@@ -94,10 +96,13 @@ class BenchAirflow:
 
         return self.wait_for(look, f"{count} executions of {dag}", seconds=seconds)
 
+    def step_processes(self) -> int:
+        """Return how many processes of steps run."""
+        return cpu.busy_children(self._local.components["scheduler"].process.pid)
+
     def settle(self, seconds: float) -> None:
         """Return once no runner is left, and ``seconds`` later, when components have done what they do after."""
-        scheduler = self._local.components["scheduler"].process.pid
-        self.wait_for(lambda: cpu.busy_children(scheduler) == 0, "runners to end", seconds=120)
+        self.wait_for(lambda: self.step_processes() == 0, "runners to end", seconds=120)
         time.sleep(seconds)
 
     def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float) -> T:
@@ -115,7 +120,7 @@ class BenchAirflow:
 
     def _warm_up(self) -> None:
         """First calls load code and fork workers; no measurement should pay for that."""
-        for dag in _DAGS:
+        for dag in (*_DAGS, "bench-sleep"):
             self.wait_for(partial(self.api.dag, dag), f"DAG {dag}", seconds=300)
         if errors := self.database.import_errors():
             raise SupervisorError(errors[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = [
     "COMMAND_SOP",
     "SHAPE",
+    "SLEEP_SOP",
     "dag_factory_text",
     "operator_dags_text",
     "python_text",
@@ -43,6 +44,18 @@ steps:
     command: {command: ["true"]}
 """
 """The like of a BashOperator with ``true``."""
+
+
+SLEEP_SOP = """\
+sop: bench-sleep
+version: 1.0.0
+title: One step that goes on until somebody cancels it
+owner: bench
+mode: system_design
+steps:
+  - id: only
+    command: {command: [sleep, "3600"]}
+"""
 
 
 def sop_text(number: int) -> str:

@@ -21,6 +21,7 @@ from benchmarks.bench import Bench, BenchmarkError
 from benchmarks.database import AirflowDatabase
 from benchmarks.documents import COMMAND_SOP, SHAPE, dag_factory_text, python_text, sop_text, write_documents
 from benchmarks.latency import _times
+from benchmarks.machine import describe, steadiness
 from benchmarks.pages import BEGIN, END, update_page
 from benchmarks.report import Table, p50, p95, ratio, shown
 
@@ -43,6 +44,11 @@ def test_percentiles_and_ratios() -> None:
 )  # fmt: skip
 def test_cells_have_about_three_digits(cell: float | str | None, text: str) -> None:
     assert shown(cell) == text
+
+
+def test_how_steady_a_machine_is() -> None:
+    assert 0 < steadiness(0.1) <= 2
+    assert describe("a test")["speed kept"].endswith("%")
 
 
 def test_a_row_must_fit_its_columns() -> None:

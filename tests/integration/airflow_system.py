@@ -54,7 +54,7 @@ class AirflowSystem:
     ) -> None:
         options = {
             "sop": {"paused_upon_creation": "False", "refresh_seconds": "2"},
-            "scheduler": {"scheduler_idle_sleep_time": "0.3"},  # an idle scheduler of 0.1 takes a third of a slow core
+            "scheduler": {"scheduler_idle_sleep_time": "1"},  # an idle scheduler of 0.1 takes a third of a slow core
             **(overrides or {}),
         }
         self.instance = Instance(
@@ -62,7 +62,8 @@ class AirflowSystem:
         )
         self.home = home
         self.components: dict[str, Component] = {}
-        self._schedulers = schedulers
+        self._usual = ["api-server", "dag-processor", *(_numbered("scheduler", n) for n in range(schedulers))]
+        self._options: dict[str, Mapping[str, str]] = {}
         self._killed: list[int] = []
         self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
 
@@ -76,11 +77,17 @@ class AirflowSystem:
     def start(self) -> None:
         self.instance.prepare()
         self.instance.migrate()
-        self.start_component("api-server")
-        self.start_component("dag-processor")
-        for number in range(self._schedulers):
-            self.start_component("scheduler", number)
+        for name in self._usual:
+            self.start_component(name)
         self.wait_for(lambda: self._healthy(), "Airflow to be healthy", seconds=1200)
+
+    def as_started(self) -> None:
+        """Undo what a test did to the components: a start costs a minute, so no test does it for the next one."""
+        for name in self._usual:
+            if name not in self.components:
+                self.start_component(name)
+            elif self._options[name]:
+                self.restart(name)
 
     def _healthy(self) -> bool:
         health = self.api.health()
@@ -88,15 +95,19 @@ class AirflowSystem:
             health.components.get(name, (None, None))[0] == "healthy" for name in ("scheduler", "dag_processor")
         )
 
-    def start_component(self, kind: str, number: int = 0, **options: str) -> Component:
-        """Start a component, with options of airflow.cfg for it alone: ``core__executor="LocalExecutor"``."""
-        name = f"{kind}-{number}" if number else kind
+    def start_component(self, name: str, **options: str) -> Component:
+        """Start a component, with options of airflow.cfg for it alone: ``core__executor="LocalExecutor"``.
+
+        :param name: such as ``scheduler``, and ``scheduler-1`` for the second of them.
+        """
+        kind = name.rstrip("0123456789").rstrip("-")
         environment = self.instance.environment(kind)
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
         environment |= {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
         command = [sys.executable, "-m", "tools.dev.component", *COMPONENTS[kind]]
         component = start_component(name, command, environment=environment, log=self.instance.logs / f"{name}.log")
         self.components[name] = component
+        self._options[name] = options
         return component
 
     def stop(self) -> None:
@@ -115,10 +126,10 @@ class AirflowSystem:
         component.process.wait()
         self._killed.append(component.process.pid)
 
-    def restart(self, kind: str, **options: str) -> None:
+    def restart(self, name: str, **options: str) -> None:
         """End a component as an administrator does, and start it with other options; see `start_component`."""
-        end_components([self.components.pop(kind)], grace=30)
-        self.start_component(kind, **options)
+        end_components([self.components.pop(name)], grace=30)
+        self.start_component(name, **options)
 
     def executor_children(self) -> list[int]:
         """Process ids of the executors' children of the schedulers that run."""
@@ -142,6 +153,10 @@ class AirflowSystem:
                 except OSError:
                     continue
         return found
+
+    def wait_until_quiet(self) -> None:
+        """Wait until nothing of any attempt runs."""
+        self.wait_for(lambda: not self.attempt_processes(), "all steps' processes to end")
 
     # -- use -------------------------------------------------------------------------------------
 
@@ -202,7 +217,7 @@ class AirflowSystem:
                     return found
             except httpx.TransportError:
                 pass
-            time.sleep(0.5)
+            time.sleep(1)
         raise AssertionError(f"waited {seconds} s for {what}\n{self._tails()}")
 
     def _raise_if_dead(self) -> None:
@@ -215,6 +230,10 @@ class AirflowSystem:
         return "\n".join(
             f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-25:]) for log in logs
         )
+
+
+def _numbered(kind: str, number: int) -> str:
+    return f"{kind}-{number}" if number else kind
 
 
 def _free_port() -> int:

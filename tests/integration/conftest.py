@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.airflow_system import SOPS, AirflowSystem
+from tests.integration.begun import Begun
 from tests.integration.postgres_server import PostgresServer
 from tools.dev.environment import ROOT
 
@@ -97,6 +98,18 @@ def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     finally:
         if server:
             server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _components_as_started(request: pytest.FixtureRequest) -> None:
+    if "airflow" in request.fixturenames:
+        request.getfixturevalue("airflow").as_started()
+
+
+@pytest.fixture(scope="session")
+def begun(airflow: AirflowSystem, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """The executions of `tests.integration.begun`, all under way."""
+    return Begun(airflow, tmp_path_factory.mktemp("begun"))
 
 
 @pytest.fixture

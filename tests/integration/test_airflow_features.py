@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.integration.airflow_system import SOPS, AirflowSystem
+from tests.integration.begun import Begun
 from tests.integration.conftest import on_postgres, on_sqlite
 
 SINGLE = (SOPS / "single.yaml").read_text()
@@ -50,30 +51,28 @@ def test_a_broken_document_shows_our_message_and_harms_no_other(airflow: Airflow
 
 
 @on_sqlite
-def test_an_ordinary_dag_runs_beside_the_sops(airflow: AirflowSystem) -> None:
-    run, state = airflow.run("plain")
-    assert state == "success"
-    assert any("hello from the LocalExecutor" in line for line in airflow.log_lines("plain", run, "hello"))
+def test_an_ordinary_dag_runs_beside_the_sops(begun: Begun) -> None:
+    assert begun["plain"].state() == "success"
+    assert any("hello from the LocalExecutor" in line for line in begun["plain"].log_lines("hello"))
 
 
 @on_sqlite
-def test_a_task_that_is_no_step_fails_at_once_and_says_why(airflow: AirflowSystem) -> None:
-    run, state = airflow.run("misplaced")
-    assert state == "failed"
-    assert airflow.step("misplaced", run, "hello").attempt == 1
-    assert any("is no SOP step" in line for line in airflow.log_lines("misplaced", run, "hello"))
+def test_a_task_that_is_no_step_fails_at_once_and_says_why(begun: Begun) -> None:
+    assert begun["misplaced"].state() == "failed"
+    assert begun["misplaced"].attempt("hello") == 1
+    assert any("is no SOP step" in line for line in begun["misplaced"].log_lines("hello"))
 
 
 @on_sqlite
-def test_sops_of_an_ordinary_dag_file(airflow: AirflowSystem) -> None:
-    run, state = airflow.run("from-a-file")
-    assert state == "success"
-    assert airflow.api.outputs("from-a-file", run, "only") == {"value": "loaded"}
+def test_sops_of_an_ordinary_dag_file(begun: Begun) -> None:
+    assert begun["from-a-file"].state() == "success"
+    assert begun["from-a-file"].outputs("only") == {"value": "loaded"}
 
 
 @on_sqlite
 def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, tmp_path: Path) -> None:
     """Properties 17 and 18 on the real thing: nothing free means queued, and the highest priority is next."""
+    airflow.wait_until_quiet()
     trace = tmp_path / "order.txt"
     trace.touch()
     airflow.request("PATCH", "/api/v2/pools/default_pool?update_mask=slots", json={"slots": 1})
@@ -119,17 +118,16 @@ def test_backfill_over_rest_runs_each_day_of_the_schedule(airflow: AirflowSystem
     assert {datetime.fromisoformat(day).astimezone(UTC).hour for day in days} == {0}, "01:00 in Berlin, in winter"
 
 
-def test_rollback_undoes_in_reverse_order_and_the_execution_stays_failed(airflow: AirflowSystem, trace: Path) -> None:
-    run, state = airflow.run("undo", trace=str(trace))
-    assert state == "failed"
-    assert trace.read_text().split() == ["first", "second", "undo-second", "undo-first"]
-    assert airflow.step("undo", run, "third").attempt == 1
+def test_rollback_undoes_in_reverse_order_and_the_execution_stays_failed(begun: Begun) -> None:
+    assert begun["undo"].state() == "failed"
+    assert begun["undo"].trace.read_text().split() == ["first", "second", "undo-second", "undo-first"]
+    assert begun["undo"].attempt("third") == 1
 
 
 @on_sqlite
-def test_rollback_is_skipped_when_nothing_failed(airflow: AirflowSystem, trace: Path) -> None:
-    run, state = airflow.run("undo", trace=str(trace), code=0)
-    assert state == "success"
-    assert trace.read_text().split() == ["first", "second"]
-    states = airflow.step_states("undo", run)
+def test_rollback_is_skipped_when_nothing_failed(begun: Begun) -> None:
+    execution = begun["nothing to undo"]
+    assert execution.state() == "success"
+    assert execution.trace.read_text().split() == ["first", "second"]
+    states = execution.step_states()
     assert states["undo_first"] == states["undo_second"] == "skipped"

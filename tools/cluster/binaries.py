@@ -31,29 +31,20 @@ def build(cache: Path) -> Path:
     :raises ClusterProblem: there is no Go, or the build failed.
     """
     folder = cache / f"kubernetes-{version()}-{_digest()}"
-    if (folder / "complete").exists():
+    if folder.exists():
         return folder
     if not shutil.which("go"):
         raise ClusterProblem("Go is not installed: it builds Kubernetes. Install Go 1.24 or newer, or set KUBECONFIG.")
-    folder.mkdir(parents=True, exist_ok=True)
-    for program in (*PROGRAMS, "pause"):
-        if not (folder / program).exists():
-            _build(program, folder)
-    (folder / "complete").touch()
-    return folder
-
-
-def _build(program: str, folder: Path) -> None:
-    package = "./pause" if program == "pause" else f"{_KUBERNETES}/cmd/{program}"
-    unfinished = folder / f".{program}"
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
     # -mod=readonly and go.sum pin every module's content, so no other service has to vouch for it
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOSUMDB": "off", "GOWORK": "off"}
-    call(
-        ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", str(unfinished), package],
-        environment=environment,
-        cwd=str(_MODULE),
-    )
-    unfinished.replace(folder / program)
+    # all in one call: they share most of their packages
+    packages = [f"{_KUBERNETES}/cmd/{program}" for program in PROGRAMS]
+    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", f"{unfinished}/", *packages, "./pause"]
+    call(command, environment=environment, cwd=str(_MODULE))
+    unfinished.rename(folder)
+    return folder
 
 
 def _flags() -> str:

@@ -244,6 +244,8 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
             "max_dagruns_per_loop_to_schedule": "50",
         },
         "triggerer": {"job_heartbeat_sec": "2"},
+        # a busy machine answers late; with 5 s and three late heartbeats a living worker would end its task
+        "workers": {"execution_api_timeout": "60", "max_failed_heartbeats": "20"},
         "dag_processor": {
             "dag_bundle_config_list": json.dumps([bundle]),
             # by default a folder that all Airflows of a machine share

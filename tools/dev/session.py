@@ -25,7 +25,7 @@ __all__ = ["Session", "run_session"]
 
 _POLL_SECONDS = 0.4
 _OVER = ("success", "failed")
-_APPEARS_SECONDS = 120.0
+_APPEARS_SECONDS = 300.0
 _LAST_WORDS = 5
 
 
