@@ -86,6 +86,7 @@ def _mapped(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
         **_arguments(name, items_payload(loaded, step), loaded),
         **_rule(needs),
         doc_md=f"Lists the items of `{step.id}`.",
+        task_display_name=f"{step.title or step.id}: items",
     )
     if needs:
         items.set_upstream(needs)

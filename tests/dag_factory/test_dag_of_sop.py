@@ -74,6 +74,7 @@ def test_a_for_each_is_mapped_over_the_task_that_lists_its_items(dag):
     assert payload_of(each).items_task == "each_items"
     assert payload_of(items).kind == "items"
     assert payload_of(items).step == {"id": "each", "for_each": "steps.history.changes"}
+    assert items.task_display_name == f"{each.task_display_name}: items"
     assert items.upstream_task_ids == {"history"}
     assert each.upstream_task_ids == {"each_items"}
     assert [task.task_id for task in each.iter_mapped_dependencies()] == ["each_items"]
