@@ -64,16 +64,25 @@ async def test_memory_of_all_processes_counts_together(runtime: LocalRuntime) ->
     assert outcome.evidence["killed"]["processes"] > 1
 
 
-async def test_shared_memory_counts_once(runtime: LocalRuntime) -> None:
+async def test_shared_memory_counts_once(runtime: LocalRuntime, tmp_path: Path) -> None:
     source = """
-        import os, time
+        import os, sys, time
         kept = b"x" * (60 * 1024 * 1024)
         for n in range(4):
             if os.fork() == 0:
-                time.sleep(3); os._exit(0)
+                while not os.path.exists(sys.argv[1]): time.sleep(0.05)
+                os._exit(0)
+        print("ready", flush=True)
         for n in range(4): os.wait()
     """
-    outcome = await runtime.wait(await runtime.start(program(source, memory_bytes=120 * MB)))
+    enough = tmp_path / "enough"
+    over = asyncio.create_task(runtime.wait(await runtime.start(program(source, str(enough), memory_bytes=120 * MB))))
+    await ready(runtime)
+    (watched,) = runtime._monitor._running
+    watched.peak_bytes = 0  # what counts is a look at all five of them
+    await until(lambda: over.done() or watched.peak_bytes > 60 * MB)
+    enough.touch()
+    outcome = await over
     assert (outcome.exit_code, outcome.oom) == (0, False)
     assert outcome.usage is not None
     assert 60 * MB < (outcome.usage.peak_memory_bytes or 0) < 120 * MB
