@@ -19,7 +19,7 @@ from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes import AttemptSpec
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
-from tools.cluster.binaries import build
+from tools.cluster.clients import kubectl as kubectl_command
 from tools.cluster.layout import Layout
 from tools.cluster.runner_image import runner_tag
 
@@ -64,7 +64,7 @@ def kubeconfig() -> str:
 @pytest.fixture(scope="session")
 def program(kubeconfig: str) -> str:
     """A kubectl that fits the cluster."""
-    return os.environ.get("SOP_KUBECTL") or str(build(Layout.default().cache) / "kubectl")
+    return os.environ.get("SOP_KUBECTL") or kubectl_command(Layout.default())[0]
 
 
 @pytest.fixture

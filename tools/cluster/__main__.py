@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tools.cluster import control_plane, images, network, node
 from tools.cluster.binaries import build, version
 from tools.cluster.certificates import make_certificates
+from tools.cluster.clients import kubectl
 from tools.cluster.daemons import Daemons
 from tools.cluster.layout import Layout
 from tools.cluster.problems import ClusterProblem
@@ -62,7 +64,7 @@ def _up(layout: Layout, options: argparse.Namespace) -> None:
     if not options.no_image:
         _step("Building the runner's image", images.import_runner, layout)
     print(f"Kubernetes {version()} is up after {time.monotonic() - began:.0f} s. Use it:")
-    print(f"  export KUBECONFIG={layout.kubeconfig} PATH={programs}:$PATH")
+    print(f"  export KUBECONFIG={layout.kubeconfig} PATH={Path(kubectl(layout)[0]).parent}:$PATH")
 
 
 def _down(layout: Layout, options: argparse.Namespace) -> None:
@@ -88,10 +90,9 @@ def _image(layout: Layout, options: argparse.Namespace) -> None:
 
 
 def _kubectl(layout: Layout, options: argparse.Namespace) -> int:
-    program = build(layout.cache) / "kubectl"
-    config = os.environ.get("KUBECONFIG") or str(layout.kubeconfig)
-    done = subprocess.run([str(program), *options.arguments], env={**os.environ, "KUBECONFIG": config}, check=False)
-    return done.returncode
+    program, *config = kubectl(layout)
+    chosen = [] if os.environ.get("KUBECONFIG") else config
+    return subprocess.run([program, *chosen, *options.arguments], check=False).returncode
 
 
 def _step(what: str, work: Callable[..., T], *arguments: object) -> T:
@@ -118,9 +119,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     down.set_defaults(run=_down)
     image = commands.add_parser("image", help="build the runner's image as an archive for containerd, podman, Docker")
     image.set_defaults(run=_image)
-    kubectl = commands.add_parser("kubectl", help="kubectl as its administrator")
-    kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
-    kubectl.set_defaults(run=_kubectl)
+    client = commands.add_parser("kubectl", help="kubectl as its administrator")
+    client.add_argument("arguments", nargs=argparse.REMAINDER)
+    client.set_defaults(run=_kubectl)
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,7 @@ __all__ = ["PROGRAMS", "build", "version"]
 
 _MODULE = Path(__file__).parent / "go"
 _KUBERNETES = "k8s.io/kubernetes"
-PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 
 
 def version() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tools.cluster.clients import kubectl
 from tools.cluster.daemons import Daemons, wait_until
 from tools.cluster.layout import CLUSTER_NETWORK, NODE_ADDRESS, SERVICE_NETWORK, Layout
 
@@ -21,7 +22,7 @@ def start(layout: Layout, programs: Path, daemons: Daemons) -> None:
     daemons.start("etcd", _etcd(layout))
     daemons.start("kube-apiserver", _api_server(layout, programs))
     wait_until(
-        lambda: api_is_ready(layout, programs),
+        lambda: api_is_ready(layout),
         "the API server's start",
         seconds=_READY_SECONDS,
         check=lambda: daemons.check("etcd", "kube-apiserver"),
@@ -30,9 +31,9 @@ def start(layout: Layout, programs: Path, daemons: Daemons) -> None:
     daemons.start("kube-scheduler", _scheduler(layout, programs))
 
 
-def api_is_ready(layout: Layout, programs: Path) -> bool:
+def api_is_ready(layout: Layout) -> bool:
     """Return whether the API server says that it is ready."""
-    command = [str(programs / "kubectl"), "--kubeconfig", str(layout.kubeconfig), "get", "--raw", "/readyz"]
+    command = [*kubectl(layout), "get", "--raw", "/readyz"]
     return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
 
 

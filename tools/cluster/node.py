@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from tools.cluster.clients import kubectl
 from tools.cluster.daemons import Daemons, wait_until
 from tools.cluster.layout import NODE_ADDRESS, NODE_NAME, Layout
 from tools.cluster.problems import ClusterProblem, call
@@ -77,9 +78,9 @@ def start_kubelet(layout: Layout, programs: Path, daemons: Daemons) -> None:
         f"--hostname-override={NODE_NAME}", f"--node-ip={NODE_ADDRESS}",
     ]  # fmt: skip
     daemons.start("kubelet", command)
-    kubectl = [str(programs / "kubectl"), "--kubeconfig", str(layout.kubeconfig)]
     ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
-    looks = ([*kubectl, "get", "node", NODE_NAME, "-o", ready], [*kubectl, "get", "serviceaccount", "default"])
+    gets = [*kubectl(layout), "get"]
+    looks = ([*gets, "node", NODE_NAME, "-o", ready], [*gets, "serviceaccount", "default"])
 
     def look() -> bool:
         found = [subprocess.run(look, capture_output=True, text=True, check=False) for look in looks]
