@@ -38,7 +38,11 @@ def client(name: str, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
             _unpack(_download(Path(work)), Path(work, "programs"))
-            Path(work, "programs").rename(folder)
+            try:
+                Path(work, "programs").rename(folder)
+            except OSError:  # somebody else was faster
+                if not folder.exists():
+                    raise
     return folder / name
 
 
