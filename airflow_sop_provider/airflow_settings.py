@@ -44,6 +44,7 @@ class SopSettings:
     :param image: image of a step's container.
     :param namespace: namespace of a step's pod, None for the connection's.
     :param pod_template_file: pod that every step's pod begins as, None for an empty one.
+    :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
 
     runtime: RuntimeName
@@ -62,6 +63,7 @@ class SopSettings:
     image: str
     namespace: str | None
     pod_template_file: str | None
+    priority_class_prefix: str | None
 
 
 def read_settings() -> SopSettings:
@@ -87,6 +89,7 @@ def read_settings() -> SopSettings:
         image=_text("image") or _default_image(),
         namespace=_text("namespace") or None,
         pod_template_file=_text("pod_template_file") or None,
+        priority_class_prefix=_text("priority_class_prefix") or None,
     )
 
 

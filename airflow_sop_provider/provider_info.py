@@ -57,6 +57,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",
         "",
     ),
+    "priority_class_prefix": _option(
+        "Prefix of the PriorityClasses of steps' pods: with ``sop`` those of a critical execution have the class"
+        " ``sop-critical``. Empty: the cluster's default class.",
+        "",
+        example="sop",
+    ),
 }
 
 PROVIDER_INFO: dict[str, Any] = {

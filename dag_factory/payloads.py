@@ -71,6 +71,7 @@ def _identity(loaded: LoadedSop) -> dict[str, Any]:
         "version": sop.version,
         "digest": loaded.sha256,
         "control": sop.control,
+        "priority": sop.priority,
         "inputs": sop.inputs,
     }
 

@@ -38,7 +38,7 @@ class StepPayload(BaseModel):
     :param max_memory_bytes: cap of memory when a resource failure is retried with more, bytes.
     :param cpu_millis: CPU limit, thousandths of a core.
     :param timeout_seconds: wall-clock limit of one attempt.
-    :param pool: pool the SOP's mode of run asks for, None for the DAG's default.
+    :param priority: of the SOP; an execution may have one of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +48,7 @@ class StepPayload(BaseModel):
     version: str
     digest: str
     control: str | None = None
+    priority: str = "normal"
     step: dict[str, Any]
     inputs: dict[str, Any] = Field(default_factory=dict)
     data_sources: dict[str, Any] = Field(default_factory=dict)

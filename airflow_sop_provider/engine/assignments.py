@@ -50,7 +50,8 @@ def build_assignment(
     :param conf: the run's conf: inputs, flat, plus the reserved keys.
     :param xcoms: outputs by step id; may hold more than the step reads, a skipped step is absent.
     :param item: the item of a ``for_each``; see `item_of`.
-    :param execution: values readable as ``execution``; ``batch`` and ``priority`` come from ``conf``.
+    :param execution: values readable as ``execution``; ``batch`` and ``priority`` come from ``conf``,
+        else the priority is the SOP's.
     :param deadline: when the attempt has to be over.
     :raises InputsError: the conf does not fit the SOP's inputs.
     """
@@ -62,7 +63,7 @@ def build_assignment(
         inputs=resolve_inputs(payload.sop, payload.inputs, conf),
         steps={step: xcoms[step] for step in payload.reads if step in xcoms},
         item=item,
-        execution={**(execution or {}), **reserved},
+        execution={**(execution or {}), "priority": payload.priority, **reserved},
         deadline=deadline,
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
+from airflow_sop_provider.engine.priorities import PRIORITY_KEY, PRIORITY_WEIGHTS
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
@@ -80,6 +81,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
         "image": settings.image,
         "pod_template_file": settings.pod_template_file,
         "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
+        "priority_class_name": _priority_class(assignment, settings.priority_class_prefix),
         "container_resources": _resources(assignment),
         "active_deadline_seconds": None if spec.timeout_seconds is None else int(spec.timeout_seconds) + 1,
         "termination_grace_period": max(1, round(settings.termination_grace_seconds)),
@@ -113,6 +115,15 @@ def outcome_of_pod(pod: k8s.V1Pod | None, container: str) -> Outcome:
 
     plain = {"metadata": {"name": ""}, **ApiClient().sanitize_for_serialization(pod)}
     return outcome_of(plain, container) or Outcome(evidence={"started": has_started(plain, container)})
+
+
+def _priority_class(assignment: Assignment, prefix: str | None) -> str | None:
+    """Return the class for the execution's priority; a priority that does not exist counts as the SOP's."""
+    if prefix is None:
+        return None
+    wanted = assignment.execution.get(PRIORITY_KEY)
+    known = isinstance(wanted, str) and wanted in PRIORITY_WEIGHTS
+    return f"{prefix}-{wanted if known else assignment.payload.priority}"
 
 
 def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:

@@ -81,6 +81,10 @@ def test_batch_and_priority_are_readable_as_execution():
     assert assignment.inputs == {}
 
 
+def test_without_a_wish_the_priority_is_the_sops():
+    assert build_assignment(KEY, payload(priority="high"), {}, {}).execution == {"priority": "high"}
+
+
 def test_the_item_of_a_for_each():
     mapped = payload(items_task="a_items")
     assert item_of(mapped, 1, {"a_items": ["x", {"y": 1}]}) == {"y": 1}

@@ -57,6 +57,19 @@ def test_the_pod_request(monkeypatch):
     assert pod.spec.automount_service_account_token is False
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(None, "ours-low"), ("critical", "ours-critical"), ("urgent", "ours-low"), (7, "ours-low")],
+)
+def test_the_priority_class_of_a_pod(monkeypatch, asked, expected):
+    work = assignment(priority="low")
+    if asked is not None:
+        work = work.model_copy(update={"execution": {"priority": asked}})
+    assert "priorityClassName" not in pod_manifest(work, read_settings())["spec"]
+    monkeypatch.setenv("AIRFLOW__SOP__PRIORITY_CLASS_PREFIX", "ours")
+    assert pod_manifest(work, read_settings())["spec"]["priorityClassName"] == expected
+
+
 def test_the_pod_for_a_runtime_is_the_operators_own(monkeypatch, tmp_path):
     template = tmp_path / "pod.yaml"
     template.write_text(
