@@ -67,4 +67,4 @@ def test_build_and_runner(tables: dict[str, dict[str, Any]]) -> None:
         if kind.startswith("floor"):
             assert row["first action p50"] is None
         else:
-            numbers(row, "first action p50", "first action p95")
+            numbers(row, "first action, quickest", "first action p50", "first action p95")
