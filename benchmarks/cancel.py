@@ -42,6 +42,7 @@ def measure(bench: Bench) -> list[Table]:
             rows=[row],
             notes=(
                 f"{count} executions one after the other, from just before the call is sent to the last process gone",
+                "gone: none of the step's processes is left",
                 "the step is a program that would go on and ends when it is asked to",
                 "goal: within 2 s",
             ),
