@@ -25,7 +25,9 @@ def test_compute_end_to_end(program):
     result = program.run(make_assignment({"compute": {"a": "inputs.n + 1"}}, inputs={"n": 1}))
     assert result.outputs == {"a": 2}
     assert result.stderr == ""
-    assert [event["event"] for event in result.events] == ["attempt.begin", "action", "attempt.end"]
+    # on a machine that takes ten seconds for it there are heartbeats, too
+    said = [event["event"] for event in result.events if event["event"] != "heartbeat"]
+    assert said == ["attempt.begin", "action", "attempt.end"]
     for event in result.events:
         assert event["execution"] == "demo/manual__1"
         assert (event["step"], event["map_index"], event["attempt"]) == ("x", -1, 1)
