@@ -18,6 +18,7 @@ from typing import Any, cast
 from airflow_sop_provider.contract.assignment import RESERVED_CONF_KEYS, Assignment
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.priorities import PRIORITY_KEY
 
 __all__ = ["InputsError", "build_assignment", "execution_values", "item_of", "resolve_inputs"]
 
@@ -63,7 +64,7 @@ def build_assignment(
         inputs=resolve_inputs(payload.sop, payload.inputs, conf),
         steps={step: xcoms[step] for step in payload.reads if step in xcoms},
         item=item,
-        execution={**(execution or {}), "priority": payload.priority, **reserved},
+        execution={**(execution or {}), PRIORITY_KEY: payload.priority, **reserved},
         deadline=deadline,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
-from airflow_sop_provider.engine.priorities import PRIORITY_KEY, PRIORITY_WEIGHTS
+from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
@@ -121,9 +121,7 @@ def _priority_class(assignment: Assignment, prefix: str | None) -> str | None:
     """Return the class for the execution's priority; a priority that does not exist counts as the SOP's."""
     if prefix is None:
         return None
-    wanted = assignment.execution.get(PRIORITY_KEY)
-    known = isinstance(wanted, str) and wanted in PRIORITY_WEIGHTS
-    return f"{prefix}-{wanted if known else assignment.payload.priority}"
+    return f"{prefix}-{known_priority(assignment.execution.get(PRIORITY_KEY)) or assignment.payload.priority}"
 
 
 def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:

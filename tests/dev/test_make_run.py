@@ -85,6 +85,7 @@ def test_the_sample_is_carried_out_and_ctrl_c_ends_everything_even_running_steps
     api = AirflowApi(url, "admin", password)
     again = api.trigger(SAMPLE, {})
     while not any(step.state == "running" for step in api.steps(SAMPLE, again)):
+        assert run.process.poll() is None, "\n".join(run.lines)
         time.sleep(0.5)
     api.close()
     os.kill(run.process.pid, signal.SIGINT)

@@ -28,11 +28,11 @@ def helm() -> Path:
 def template(helm: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Calls `helm template` with values; returns what came of it."""
 
-    def call(values: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    def call(values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
         file = tmp_path / "values.json"
         file.write_text(json.dumps(values))
         command = [str(helm), "template", "sop-engine", str(CHART), "--namespace", "airflow", "--values", str(file)]
-        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return call
 

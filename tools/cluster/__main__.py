@@ -54,6 +54,7 @@ def _up(layout: Layout, options: argparse.Namespace) -> None:
     began = time.monotonic()
     layout.make()
     programs = _step("Building Kubernetes " + version() + " (a quarter of an hour the first time)", build, layout.cache)
+    client = Path(_step("Fetching kubectl", kubectl, layout)[0])
     daemons = Daemons(layout)
     make_certificates(layout)
     network.up(layout)
@@ -64,7 +65,7 @@ def _up(layout: Layout, options: argparse.Namespace) -> None:
     if not options.no_image:
         _step("Building the runner's image", images.import_runner, layout)
     print(f"Kubernetes {version()} is up after {time.monotonic() - began:.0f} s. Use it:")
-    print(f"  export KUBECONFIG={layout.kubeconfig} PATH={Path(kubectl(layout)[0]).parent}:$PATH")
+    print(f"  export KUBECONFIG={layout.kubeconfig} PATH={client.parent}:$PATH")
 
 
 def _down(layout: Layout, options: argparse.Namespace) -> None:

