@@ -116,20 +116,31 @@ def test_a_component_leads_its_group_and_its_output_is_in_its_log(tmp_path):
 
 def test_a_component_that_waits_for_ever_does_not_outlive_who_started_it(tmp_path):
     component = (
-        "import os, tools.dev.component as component\n"
+        "import tools.dev.component as component\n"
         "component._GRACE_SECONDS = 0.1\n"
-        "component._end_with_parent(os.getppid())\n"
+        "print('up', flush=True)\n"
+        "component.end_with_starter()\n"
     )
     starter = (
-        "import subprocess, sys, time\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {component!r}], start_new_session=True)\n"
-        "time.sleep(3)\n"
-        "print(child.pid, child.poll())\n"
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tools.dev.processes import start_component\n"
+        "log = Path(sys.argv[1])\n"
+        "child = start_component('it', [sys.executable, '-c', 'import signal; signal.signal(signal.SIGTERM,"
+        f" signal.SIG_IGN)\\n' + {component!r}], environment={{}}, log=log)\n"
+        "while not log.read_text():\n"
+        "    time.sleep(0.05)\n"
+        "print(child.process.pid, child.ended)\n"
     )
-    done = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [sys.executable, "-c", starter, str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     pid, ended = done.stdout.split()
-    assert ended == "None", "it lives as long as its starter"
-    deadline = time.monotonic() + 60
-    while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert ended == "False", "it lives as long as its starter"
+    wait_until_gone(int(pid))
+
+
+def test_a_component_whose_starter_is_gone_already_ends(tmp_path):
+    component = "import tools.dev.component as component\ncomponent._GRACE_SECONDS = 0.1\ncomponent.end_with_starter()\n"
+    nobody = {**os.environ, "SOP_DEV_STARTER": "0"}
+    process = subprocess.Popen([sys.executable, "-c", component], cwd=ROOT, env=nobody, start_new_session=True)
+    assert process.wait() == -signal.SIGKILL

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from tools.dev.component import STARTER_VARIABLE
 from tools.dev.environment import ROOT
 
 __all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "reap", "start_component"]
@@ -60,12 +61,12 @@ def start_component(name: str, command: Sequence[str], *, environment: Mapping[s
         process = subprocess.Popen(
             list(command),
             cwd=ROOT,
-            env=dict(environment),
+            env={**environment, STARTER_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing here has threads yet
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call: it needs no lock that a thread may hold
         )
     return Component(name, process, log)
 

@@ -45,7 +45,8 @@ _CLUSTER = "kubernetes"
 """Tests of `make test-kubernetes`: they need a cluster, which takes a quarter of an hour to build."""
 _GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER})")
 _SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
-_AIRFLOW_TESTS = ("-m", f"({_RUNNING}) and not {_CLUSTER}")  # a running Airflow has the machine to itself
+# a running Airflow has the machine to itself, and its start counts for the first test
+_AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not {_CLUSTER}")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 
