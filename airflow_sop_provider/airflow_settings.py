@@ -44,6 +44,9 @@ class SopSettings:
     :param image: image of a step's container.
     :param namespace: namespace of a step's pod, None for the connection's.
     :param pod_template_file: pod that every step's pod begins as, None for an empty one.
+    :param realtime_slots: slots of a new pool ``sop_realtime``.
+    :param batch_slots: slots of a new pool ``sop_batch``.
+    :param gpu_resource: Kubernetes' name of a GPU.
     :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
 
@@ -64,6 +67,9 @@ class SopSettings:
     namespace: str | None
     pod_template_file: str | None
     priority_class_prefix: str | None
+    realtime_slots: int
+    batch_slots: int
+    gpu_resource: str
 
 
 def read_settings() -> SopSettings:
@@ -90,6 +96,9 @@ def read_settings() -> SopSettings:
         namespace=_text("namespace") or None,
         pod_template_file=_text("pod_template_file") or None,
         priority_class_prefix=_text("priority_class_prefix") or None,
+        realtime_slots=int(_number("realtime_slots")),
+        batch_slots=int(_number("batch_slots")),
+        gpu_resource=_text("gpu_resource"),
     )
 
 

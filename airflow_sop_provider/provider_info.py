@@ -57,6 +57,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",
         "",
     ),
+    "realtime_slots": _option(
+        "Slots of the pool ``sop_realtime`` when it is created; a slot is a quarter of a core. Afterwards the UI's"
+        " page of pools decides.",
+        "4096",
+        kind="integer",
+    ),
+    "batch_slots": _option("Slots of the pool ``sop_batch`` when it is created.", "4096", kind="integer"),
+    "gpu_resource": _option("What a GPU is called on the cluster's nodes.", "nvidia.com/gpu"),
     "priority_class_prefix": _option(
         "Prefix of the PriorityClasses of steps' pods: with ``sop`` those of a critical execution have the class"
         " ``sop-critical``. Empty: the cluster's default class.",

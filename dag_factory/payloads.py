@@ -19,6 +19,7 @@ from airflow_sop_provider.sop.step_models import Resources
 __all__ = ["items_payload", "sop_payload", "step_payload"]
 
 _ASKS_A_MODEL = frozenset({"agent", "decision"})
+_LIMITS = ("cpu_millis", "memory_bytes", "max_memory_bytes", "ephemeral_storage_bytes", "gpus", "network_bits")
 
 
 def step_payload(loaded: LoadedSop, step: Step | RollbackStep, items_task: str | None = None) -> StepPayload:
@@ -100,5 +101,5 @@ def _limits(general: Resources | None, own: Resources | None) -> dict[str, Any]:
         name: next(
             (value for one in (own, general) if one is not None and (value := getattr(one, name)) is not None), None
         )
-        for name in ("cpu_millis", "memory_bytes", "max_memory_bytes")
+        for name in _LIMITS
     }

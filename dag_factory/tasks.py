@@ -9,6 +9,7 @@ from airflow.sdk import TaskGroup, TriggerRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.pools import REALTIME_POOL, slots_of
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
 from airflow_sop_provider.operators.sop_step import SopStepOperator
 from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
@@ -117,6 +118,8 @@ def _arguments(task_id: str, payload: StepPayload, loaded: LoadedSop) -> dict[st
         "execution_timeout": None if seconds is None else timedelta(seconds=seconds) + _WORKER_MARGIN,
         "priority_weight": PRIORITY_WEIGHTS[loaded.sop.priority],
         "weight_rule": "absolute",
+        "pool": REALTIME_POOL,  # the policy takes the steps of a batch to another
+        "pool_slots": slots_of(payload.cpu_millis),
         "executor": site().executor,
         **SopStepOperator.task_arguments(payload),
     }

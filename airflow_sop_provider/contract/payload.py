@@ -37,6 +37,9 @@ class StepPayload(BaseModel):
     :param memory_bytes: memory limit of the attempt, bytes.
     :param max_memory_bytes: cap of memory when a resource failure is retried with more, bytes.
     :param cpu_millis: CPU limit, thousandths of a core.
+    :param ephemeral_storage_bytes: limit of temporary files, bytes.
+    :param gpus: number of GPUs.
+    :param network_bits: bandwidth limit, bits a second.
     :param timeout_seconds: wall-clock limit of one attempt.
     :param priority: of the SOP; an execution may have one of its own.
     """
@@ -60,6 +63,9 @@ class StepPayload(BaseModel):
     memory_bytes: int | None = None
     max_memory_bytes: int | None = None
     cpu_millis: int | None = None
+    ephemeral_storage_bytes: int | None = None
+    gpus: int | None = None
+    network_bits: int | None = None
     timeout_seconds: float | None = None
 
     @property

@@ -82,7 +82,8 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
         "pod_template_file": settings.pod_template_file,
         "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
         "priority_class_name": _priority_class(assignment, settings.priority_class_prefix),
-        "container_resources": _resources(assignment),
+        "container_resources": _resources(assignment, settings),
+        "annotations": _bandwidth(assignment),
         "active_deadline_seconds": None if spec.timeout_seconds is None else int(spec.timeout_seconds) + 1,
         "termination_grace_period": max(1, round(settings.termination_grace_seconds)),
         "automount_service_account_token": False,
@@ -124,7 +125,7 @@ def _priority_class(assignment: Assignment, prefix: str | None) -> str | None:
     return f"{prefix}-{known_priority(assignment.execution.get(PRIORITY_KEY)) or assignment.payload.priority}"
 
 
-def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:
+def _resources(assignment: Assignment, settings: SopSettings) -> k8s.V1ResourceRequirements:
     from kubernetes.client import models as k8s
 
     payload = assignment.payload
@@ -133,7 +134,18 @@ def _resources(assignment: Assignment) -> k8s.V1ResourceRequirements:
         limits["cpu"] = f"{payload.cpu_millis}m"
     if payload.memory_bytes is not None:
         limits["memory"] = str(payload.memory_bytes)
+    if payload.ephemeral_storage_bytes is not None:
+        limits["ephemeral-storage"] = str(payload.ephemeral_storage_bytes)
+    if payload.gpus is not None:
+        limits[settings.gpu_resource] = str(payload.gpus)
     return k8s.V1ResourceRequirements(limits=limits or None, requests=limits or None)
+
+
+def _bandwidth(assignment: Assignment) -> dict[str, str]:
+    """Return the annotations by which network plugins with traffic shaping limit a pod (CNI's ``bandwidth``)."""
+    bits = assignment.payload.network_bits
+    directions = () if bits is None else ("ingress", "egress")
+    return {f"kubernetes.io/{direction}-bandwidth": str(bits) for direction in directions}
 
 
 def _label(value: str) -> str:

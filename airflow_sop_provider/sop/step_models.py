@@ -76,6 +76,21 @@ class Resources(Model):
         """Cap of the memory limit in bytes."""
         return None if self.max_memory is None else bytes_of(self.max_memory)
 
+    @property
+    def ephemeral_storage_bytes(self) -> int | None:
+        """Limit of temporary files in bytes."""
+        return None if self.ephemeral_storage is None else bytes_of(self.ephemeral_storage)
+
+    @property
+    def gpus(self) -> int | None:
+        """Number of GPUs."""
+        return self.gpu
+
+    @property
+    def network_bits(self) -> int | None:
+        """Bandwidth limit in bits a second."""
+        return None if self.network is None else bytes_of(self.network)
+
     @model_validator(mode="after")
     def _cap_above_limit(self) -> Resources:
         if (self.max_memory_bytes or self.memory_bytes or 0) < (self.memory_bytes or 0):

@@ -50,6 +50,7 @@ def test_limits_retries_and_priority(dag):
     assert score.execution_timeout is None
     assert {task.priority_weight for task in dag.tasks} == {100}
     assert {task.weight_rule for task in dag.tasks} == {"absolute"}
+    assert {task.pool for task in dag.tasks} == {"sop_realtime"}
     payload = payload_of(score)
     assert (payload.memory_bytes, payload.cpu_millis) == (64 * 2**20, 250)
     assert payload.max_memory_bytes == 2**30

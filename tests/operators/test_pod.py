@@ -57,6 +57,17 @@ def test_the_pod_request(monkeypatch):
     assert pod.spec.automount_service_account_token is False
 
 
+def test_every_kind_of_resource_reaches_the_pod(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__GPU_RESOURCE", "example.com/gpu")
+    pod = pod_manifest(assignment(ephemeral_storage_bytes=5, gpus=2, network_bits=1000), read_settings())
+    resources = pod["spec"]["containers"][0]["resources"]
+    assert resources["limits"] == {"ephemeral-storage": "5", "example.com/gpu": "2"} == resources["requests"]
+    assert pod["metadata"]["annotations"] == {
+        "kubernetes.io/ingress-bandwidth": "1000",
+        "kubernetes.io/egress-bandwidth": "1000",
+    }
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [(None, "ours-low"), ("critical", "ours-critical"), ("urgent", "ours-low"), (7, "ours-low")],

@@ -12,11 +12,12 @@ from airflow_sop_provider.policies import task_instance_mutation_hook
 
 
 def instance(config=None, **values):
-    return SimpleNamespace(executor_config={"sop": {}} if config is None else config, priority_weight=10, **values)
+    values = {"priority_weight": 10, "pool": "sop_realtime", **values}
+    return SimpleNamespace(executor_config={"sop": {}} if config is None else config, **values)
 
 
-def run(conf):
-    return SimpleNamespace(conf=conf)
+def run(conf, run_type="manual"):
+    return SimpleNamespace(conf=conf, run_type=run_type)
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,26 @@ def test_without_a_run_nothing_changes():
     assert step.priority_weight == 10
 
 
+@pytest.mark.parametrize(
+    ("of_run", "chosen", "pool"),
+    [
+        (run({}), "sop_realtime", "sop_realtime"),
+        (run({"batch": "2026-10"}), "sop_realtime", "sop_batch"),
+        (run({}, "backfill"), "sop_realtime", "sop_batch"),
+        (run({}, "backfill"), "night", "night"),
+    ],
+)
+def test_a_step_waits_in_the_pool_of_its_run(of_run, chosen, pool):
+    step = instance(pool=chosen)
+    task_instance_mutation_hook(step, of_run)
+    assert step.pool == pool
+
+
 @pytest.mark.parametrize("config", [{}, {"pod_override": 1}])
 def test_other_tasks_are_left_alone(config):
     task = instance(config)
     task_instance_mutation_hook(task, run({"priority": "critical"}))
-    assert task.priority_weight == 10
+    assert (task.priority_weight, task.pool) == (10, "sop_realtime")
 
 
 def test_airflow_calls_the_hook():

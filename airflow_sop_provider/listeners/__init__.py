@@ -1,0 +1,1 @@
+"""What Airflow's components tell us; registered by the plugin."""
