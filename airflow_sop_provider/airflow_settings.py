@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
+from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
 
-__all__ = ["RuntimeName", "SettingsError", "SopSettings", "read_settings"]
-
-RuntimeName = Literal["local", "kubernetes"]
+__all__ = ["SettingsError", "SopSettings", "read_settings"]
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
 
@@ -28,7 +27,7 @@ class SettingsError(ValueError):
 class SopSettings:
     """The options of section ``[sop]``; see `airflow_sop_provider.provider_info` for their meaning.
 
-    :param runtime: where attempts run, ``auto`` already resolved.
+    :param runtimes: where attempts run: the first of these that is there.
     :param sops_folder: folder of SOP documents, absolute.
     :param work_folder: the local runtime's attempts, absolute.
     :param fleet_file: MCP servers, absolute; need not exist.
@@ -47,10 +46,11 @@ class SopSettings:
     :param realtime_slots: slots of a new pool ``sop_realtime``.
     :param batch_slots: slots of a new pool ``sop_batch``.
     :param gpu_resource: Kubernetes' name of a GPU.
+    :param docker_network: network of Docker containers.
     :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
 
-    runtime: RuntimeName
+    runtimes: tuple[str, ...]
     sops_folder: Path
     work_folder: Path
     fleet_file: Path
@@ -70,6 +70,17 @@ class SopSettings:
     realtime_slots: int
     batch_slots: int
     gpu_resource: str
+    docker_network: str
+
+    def of_runtimes(self) -> RuntimeSettings:
+        """Return what the runtimes need of it."""
+        return RuntimeSettings(
+            work_folder=self.work_folder,
+            scan_seconds=self.poll_seconds,
+            namespace=self.namespace or "default",
+            image=self.image,
+            network=self.docker_network,
+        )
 
 
 def read_settings() -> SopSettings:
@@ -79,7 +90,7 @@ def read_settings() -> SopSettings:
     """
     home = _airflow_home()
     return SopSettings(
-        runtime=_runtime(_text("runtime")),
+        runtimes=_runtimes(_text("runtime")),
         sops_folder=_path("sops_folder", home / "sops"),
         work_folder=_path("work_folder", home / "sop" / "attempts"),
         fleet_file=_path("fleet_file", home / "fleet.yaml"),
@@ -99,6 +110,7 @@ def read_settings() -> SopSettings:
         realtime_slots=int(_number("realtime_slots")),
         batch_slots=int(_number("batch_slots")),
         gpu_resource=_text("gpu_resource"),
+        docker_network=_text("docker_network"),
     )
 
 
@@ -144,16 +156,15 @@ def _flag(option: str) -> bool:
     raise SettingsError(f"[{CONFIG_SECTION}] {option} is {text!r}; give True or False.")
 
 
-def _runtime(name: str) -> RuntimeName:
-    match name:
-        case "local":
-            return "local"
-        case "kubernetes":
-            return "kubernetes"
-        case "auto":
-            # Kubernetes only by name, until its runtime has been shown on a real cluster.
-            return "local"
-    raise SettingsError(f"[{CONFIG_SECTION}] runtime is {name!r}; give auto, local or kubernetes.")
+def _runtimes(text: str) -> tuple[str, ...]:
+    names = RUNTIMES if text == "auto" else tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in RUNTIMES:
+            known = ", ".join(RUNTIMES[:-1])
+            raise SettingsError(
+                f"[{CONFIG_SECTION}] runtime is {text!r}; give auto, {known} or {RUNTIMES[-1]}, or some of them in order."
+            )
+    return names
 
 
 def _default_image() -> str:

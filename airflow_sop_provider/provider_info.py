@@ -25,7 +25,12 @@ def _option(description: str, default: str, *, kind: str = "string", example: st
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "runtime": _option("Where attempts run: ``local``, ``kubernetes``, or ``auto`` (local).", "auto"),
+    "runtime": _option(
+        "Where attempts run: ``kubernetes``, ``docker``, ``local``, or some of them with commas: the first that is there."
+        " ``auto`` is all three in this order.",
+        "auto",
+        example="docker, local",
+    ),
     "sops_folder": _option(
         "Folder of SOP documents. Empty: the folder ``sops`` in the folder of Airflow (AIRFLOW_HOME).",
         "",
@@ -48,8 +53,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "max_active_runs": _option("Runs of one SOP that may be active at once.", "4096", kind="integer"),
     "max_active_tasks": _option("Steps of one execution that may be active at once.", "1024", kind="integer"),
     "paused_upon_creation": _option("Whether a new SOP waits to be unpaused before it runs.", "False", kind="boolean"),
+    "docker_network": _option("Network of a step's container on Docker.", "bridge"),
     "image": _option(
-        "Image of a step's container on Kubernetes. Empty: ``airflow-sop-runner`` with the provider's version as tag.",
+        "Image of a step's container on Kubernetes and Docker. Empty: ``airflow-sop-runner`` with the provider's version as tag.",
         "",
     ),
     "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),

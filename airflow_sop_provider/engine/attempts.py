@@ -38,6 +38,7 @@ def attempt_spec(assignment: Assignment, settings: AttemptSettings) -> AttemptSp
         argv=(sys.executable, "-m", RUNNER_MODULE),
         files={ASSIGNMENT_FILE: assignment.model_dump_json(exclude_none=True).encode(), **_fleet(settings)},
         memory_bytes=payload.memory_bytes,
+        cpu_millis=payload.cpu_millis,
         timeout_seconds=payload.timeout_seconds,
         labels=_labels(assignment),
     )

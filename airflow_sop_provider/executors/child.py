@@ -30,7 +30,7 @@ from airflow_sop_provider.executors.messages import (
 )
 from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.executors.watch import Watch
-from airflow_sop_provider.runtimes import RuntimeSettings, open_runtime
+from airflow_sop_provider.runtimes import Runtime, choose_runtime, open_runtime
 
 __all__ = ["Child", "main"]
 
@@ -130,10 +130,7 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
     services = Services(
         api=api,
         database=database,
-        runtime=open_runtime(
-            settings.runtime,
-            RuntimeSettings(work_folder=settings.work_folder, namespace=settings.namespace or "default"),
-        ),
+        runtime=await _runtime(settings),
         settings=settings,
     )
     try:
@@ -141,6 +138,12 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
     finally:
         await api.close()
         database.close()
+
+
+async def _runtime(settings: SopSettings) -> Runtime:
+    choice = await choose_runtime(settings.runtimes, settings.of_runtimes())
+    log.info("steps run on the %s runtime: %s", choice.name, choice.reason)
+    return open_runtime(choice.name, settings.of_runtimes())
 
 
 def _token_maker() -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""One attempt on the local runtime, carried out from within a worker's task process.
+"""One attempt on a runtime of this host, local or Docker, carried out from within a worker's task process.
 
 Synchronous on the outside, as operators are. The attempt is stopped through a runtime of its own
 in a thread of its own: the request comes in a signal handler, in the middle of whatever the task's
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.runtimes.base import Handle, Outcome, Runtime, RuntimeFailedError
-from airflow_sop_provider.runtimes.select import RuntimeSettings, open_runtime
+from airflow_sop_provider.runtimes.select import open_runtime
 
 if TYPE_CHECKING:
     from airflow_sop_provider.airflow_settings import SopSettings
@@ -27,12 +27,14 @@ __all__ = ["LocalAttempt"]
 class LocalAttempt:
     """An attempt that is run once and may be stopped from a signal handler.
 
+    :param runtime: name of the runtime.
     :param log: gets the attempt's output, line by line.
     """
 
-    def __init__(self, assignment: Assignment, settings: SopSettings, log: Any) -> None:
+    def __init__(self, assignment: Assignment, settings: SopSettings, runtime: str, log: Any) -> None:
         self._assignment = assignment
         self._settings = settings
+        self._name = runtime
         self._log = log
         self._handle: Handle | None = None
 
@@ -50,7 +52,7 @@ class LocalAttempt:
         thread.join()
 
     async def _run(self) -> Outcome:
-        runtime = self._runtime()
+        runtime = open_runtime(self._name, self._settings.of_runtimes())
         try:
             self._handle = await runtime.start(attempt_spec(self._assignment, self._settings))
             logs = asyncio.create_task(self._follow(runtime, self._handle))
@@ -64,7 +66,7 @@ class LocalAttempt:
     async def _stop(self) -> None:
         if self._handle is None:
             return
-        runtime = self._runtime()
+        runtime = open_runtime(self._name, self._settings.of_runtimes())
         try:
             await runtime.stop(self._handle, grace=self._settings.termination_grace_seconds)
         finally:
@@ -74,12 +76,6 @@ class LocalAttempt:
         async for _, line in runtime.logs(handle):
             level, text = _parsed(line)
             self._log.log(level, "%s", text)
-
-    def _runtime(self) -> Runtime:
-        settings = self._settings
-        return open_runtime(
-            "local", RuntimeSettings(work_folder=settings.work_folder, scan_seconds=settings.poll_seconds)
-        )
 
 
 def _parsed(line: str) -> tuple[int, str]:

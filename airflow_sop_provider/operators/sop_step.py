@@ -12,6 +12,7 @@ expressions.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,17 @@ class SopStepOperator(KubernetesPodOperator):
         from airflow_sop_provider.airflow_settings import read_settings
         from airflow_sop_provider.operators.assigning import assignment_of
         from airflow_sop_provider.operators.concluding import conclude
+        from airflow_sop_provider.runtimes.select import choose_runtime
 
         settings = read_settings()
         assignment = assignment_of(self.payload, self.item, context)
         outcome: Outcome | RuntimeFailedError
-        if settings.runtime == "kubernetes":
+        choice = asyncio.run(choose_runtime(settings.runtimes, settings.of_runtimes()))
+        self.log.info("The step runs on the %s runtime: %s", choice.name, choice.reason)
+        if choice.name == "kubernetes":
             outcome = self._run_pod(assignment, settings, context)
         else:
-            outcome = self._run_locally(assignment, settings)
+            outcome = self._run_here(assignment, settings, choice.name)
         outputs = conclude(outcome, assignment, context)
         self.do_xcom_push = True  # off until now, because for this operator it means a sidecar
         return outputs
@@ -98,10 +102,10 @@ class SopStepOperator(KubernetesPodOperator):
         self._ended_pod = remote_pod
         super().cleanup(pod, remote_pod, xcom_result, context)
 
-    def _run_locally(self, assignment: Assignment, settings: SopSettings) -> Outcome | RuntimeFailedError:
+    def _run_here(self, assignment: Assignment, settings: SopSettings, runtime: str) -> Outcome | RuntimeFailedError:
         from airflow_sop_provider.operators.local_attempt import LocalAttempt
 
-        self._attempt = LocalAttempt(assignment, settings, self.log)
+        self._attempt = LocalAttempt(assignment, settings, runtime, self.log)
         return self._attempt.run()
 
     def _run_pod(self, assignment: Assignment, settings: SopSettings, context: Context) -> Outcome:

@@ -1,6 +1,6 @@
 """Where attempts run: one small interface, and the runtimes behind it.
 
-`base` is the interface, `local` runs attempts as processes of this host, `select` chooses.
+`base` is the interface, `kubernetes`, `docker` and `local` run attempts, `select` chooses.
 """
 
 from airflow_sop_provider.runtimes.base import (
@@ -13,10 +13,11 @@ from airflow_sop_provider.runtimes.base import (
     RuntimeStateError,
 )
 from airflow_sop_provider.runtimes.local import LocalRuntime
-from airflow_sop_provider.runtimes.select import RuntimeSettings, open_runtime
+from airflow_sop_provider.runtimes.select import Choice, RuntimeSettings, choose_runtime, open_runtime
 
 __all__ = [
     "AttemptSpec",
+    "Choice",
     "Handle",
     "LocalRuntime",
     "Outcome",
@@ -25,5 +26,6 @@ __all__ = [
     "RuntimeSettings",
     "RuntimeStartError",
     "RuntimeStateError",
+    "choose_runtime",
     "open_runtime",
 ]

@@ -79,6 +79,7 @@ class AttemptSpec:
     :param files: file name -> content; placed where only the attempt's user can read them.
         `ASSIGNMENT_FILE` and `FLEET_FILE` are announced through ``SOP_STEP`` and ``SOP_FLEET``.
     :param memory_bytes: memory limit of all processes together, None for no limit.
+    :param cpu_millis: CPU limit in thousandths of a core, for runtimes that can set one; None for no limit.
     :param timeout_seconds: wall-clock limit from the program's start, None for no limit.
     :param labels: kept with the attempt and given back by `Runtime.find`.
     :param pod: the pod to run it in, as JSON, for the runtime that has pods: image, limits and all that a site
@@ -90,6 +91,7 @@ class AttemptSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     memory_bytes: int | None = None
+    cpu_millis: int | None = None
     timeout_seconds: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     pod: Mapping[str, Any] | None = None

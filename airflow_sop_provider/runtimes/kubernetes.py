@@ -13,10 +13,12 @@ import base64
 import copy
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
@@ -269,7 +271,12 @@ def connect_by_environment(context: str | None = None) -> Connect:
         from kubernetes_asyncio import client, config
 
         configuration = client.Configuration()
-        await config.load_config(client_configuration=configuration, context=context)
+        # read now: the client library reads KUBECONFIG when it is imported
+        file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+        if any(Path(part).exists() for part in file.split(os.pathsep)):
+            await config.load_kube_config(config_file=file, client_configuration=configuration, context=context)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
         return client.ApiClient(configuration)
 
     return connect

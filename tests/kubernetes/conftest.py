@@ -78,10 +78,6 @@ def kubectl(program: str) -> Iterator[Kubectl]:
 
 @pytest.fixture
 async def runtime(kubectl: Kubectl) -> AsyncIterator[KubernetesRuntime]:
-    from kubernetes_asyncio.config import kube_config
-
-    # read when the module was imported, which may have been before the fixture set it
-    kube_config.KUBE_CONFIG_DEFAULT_LOCATION = os.environ["KUBECONFIG"]
     runtime = KubernetesRuntime(connect_by_environment(), namespace=kubectl.namespace)
     yield runtime
     await runtime.close()

@@ -44,7 +44,7 @@ async def test_a_step_runs_in_a_pod_and_its_outputs_come_back(runtime, attempt, 
     outcome = await runtime.wait(handle)
     assert classify(outcome) is None, (outcome, await said(runtime, handle))
     assert outcome.verdict.outputs == {"answer": 42}
-    assert outcome.verdict.usage.memory_peak_bytes > 0
+    assert outcome.verdict.usage.peak_memory_bytes > 0
     await finish(runtime, kubectl, handle)
 
 

@@ -434,8 +434,7 @@ async def test_it_is_opened_by_name(tmp_path, monkeypatch, cluster):
             }
         )
     )
-    monkeypatch.setattr("kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
-    monkeypatch.setattr("kubernetes_asyncio.config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    monkeypatch.setenv("KUBECONFIG", str(config))
     runtime = open_runtime("kubernetes", RuntimeSettings(work_folder=tmp_path, namespace="steps"))
     try:
         assert runtime.name == "kubernetes"

@@ -1,0 +1,49 @@
+"""A container's output through the Docker API, each line once (`log_times` says how)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from airflow_sop_provider.runtimes.log_times import Positions, nanoseconds_of, seconds_of
+
+if TYPE_CHECKING:
+    from aiodocker.containers import DockerContainer
+
+__all__ = ["lines_after", "whole_lines"]
+
+
+async def lines_after(container: DockerContainer, offset: int) -> AsyncIterator[tuple[int, str]]:
+    """Follow the output from ``offset`` on until the connection or the container ends.
+
+    :raises DockerError: the engine refuses or is gone.
+    """
+    since = {"since": seconds_of(offset)} if offset else {}
+    positions = Positions()
+    frames = container.log(stdout=True, stderr=True, follow=True, timestamps=True, **since)
+    async for moment, line in whole_lines(frames):
+        after = positions.after(moment)
+        if after > offset:
+            yield after, line
+
+
+async def whole_lines(frames: AsyncIterator[str]) -> AsyncIterator[tuple[int, str]]:
+    """Put frames together to lines with the time of their beginning.
+
+    An engine cuts long lines (Docker at 16 KiB) and puts a time before each piece; only the last has a newline.
+    """
+    begun: list[str] = []
+    moment = 0
+    async for frame in frames:
+        stamp, _, text = frame.partition(" ")
+        time = nanoseconds_of(stamp)
+        if time is None:
+            text = frame
+        elif not begun:
+            moment = time
+        begun.append(text)
+        if text.endswith("\n"):
+            yield moment, "".join(begun).removesuffix("\n").removesuffix("\r")
+            begun = []
+    if begun:
+        yield moment, "".join(begun)
