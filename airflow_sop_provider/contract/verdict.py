@@ -7,6 +7,7 @@ bytes of it, hence the limit and the order in which parts are dropped.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any, Literal
 
@@ -57,6 +58,7 @@ class Verdict(_Model):
     :param outputs: the step's outputs (JSON value); None unless it succeeded.
     :param reason: for ``skipped``: why.
     :param outputs_dropped: True only in a shortened copy whose outputs did not fit.
+    :param whole: only in such a copy: SHA-256 (hex) of the whole verdict, which is to be found elsewhere.
     """
 
     status: VerdictStatus
@@ -68,16 +70,24 @@ class Verdict(_Model):
     ended_at: datetime | None = None
     first_action_seconds: float | None = None
     outputs_dropped: bool = False
+    whole: str | None = None
 
     def to_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bytes:
         """Return the verdict as JSON of at most ``limit`` bytes: details go first, then outputs, then text."""
+        whole = self.model_dump_json(exclude_none=True).encode()
         shortened = self
         for shorten in (_keep, _without_details, _without_outputs, _with_short_text):
             shortened = shorten(shortened)
+            if shortened.outputs_dropped:
+                shortened = shortened.model_copy(update={"whole": hashlib.sha256(whole).hexdigest()})
             message = shortened.model_dump_json(exclude_none=True).encode()
             if len(message) <= limit:
                 return message
         return Verdict(status=self.status, outputs_dropped=True).model_dump_json(exclude_none=True).encode()
+
+    def fits_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bool:
+        """Return whether its outputs are in the copy of at most ``limit`` bytes."""
+        return not Verdict.model_validate_json(self.to_termination_message(limit)).outputs_dropped
 
 
 def _keep(verdict: Verdict) -> Verdict:

@@ -129,6 +129,9 @@ def classify(evidence: Evidence | Outcome | RuntimeFailedError) -> Failure | Non
         evidence = Evidence.of(evidence)
     verdict = evidence.verdict
     if verdict is not None and verdict.status != "failed":
+        if verdict.outputs_dropped:
+            text = "the step succeeded, but its outputs did not come back; it runs again"
+            return _failure(evidence, ErrorType.CRASH, "outputs-lost", text)
         return None
     return _from_outside(evidence) or _from_api(evidence) or _from_verdict(evidence) or _from_exit(evidence)
 

@@ -35,10 +35,6 @@ def conclude(outcome: Outcome | RuntimeFailedError, assignment: Assignment, cont
     assert verdict is not None, "what has no verdict is a failure"
     if verdict.status == "skipped":
         raise AirflowSkipException(verdict.reason or "the step's condition is false")
-    if verdict.outputs_dropped:
-        raise AirflowFailException(
-            "the step's outputs do not fit into a pod's termination message; run it with SopExecutor, or return less"
-        )
     return verdict.outputs
 
 

@@ -7,9 +7,12 @@ the pod is needed, so the pod is exactly one container.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.contract.attempt import container_name
+from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_sop_provider.contract.assignment import Assignment
     from airflow_sop_provider.runtimes.base import AttemptSpec
 
-__all__ = ["outcome_of_pod", "pod_fields", "pod_manifest"]
+__all__ = ["outcome_of_pod", "pod_fields", "pod_manifest", "with_outputs"]
 
 _USER = 65532
 """User and group of the attempt's container; the runner's image has no file of theirs."""
@@ -31,7 +34,7 @@ _START = (
     "set -eu; umask 077; d=$(mktemp -d); "
     'printf %s "$SOP_ASSIGNMENT_JSON" > "$d/assignment.json"; printf %s "$SOP_FLEET_YAML" > "$d/fleet.yaml"; '
     "unset SOP_ASSIGNMENT_JSON SOP_FLEET_YAML; "
-    'export SOP_STEP="$d/assignment.json" SOP_FLEET="$d/fleet.yaml" SOP_VERDICT="$d/verdict.json"; '
+    'export SOP_STEP="$d/assignment.json" SOP_FLEET="$d/fleet.yaml"; '
     f"exec python -m {RUNNER_MODULE}"
 )
 
@@ -116,6 +119,19 @@ def outcome_of_pod(pod: k8s.V1Pod | None, container: str) -> Outcome:
 
     plain = {"metadata": {"name": ""}, **ApiClient().sanitize_for_serialization(pod)}
     return outcome_of(plain, container) or Outcome(evidence={"started": has_started(plain, container)})
+
+
+def with_outputs(outcome: Outcome, read_output: Callable[[], Iterable[str]]) -> Outcome:
+    """Return the outcome with outputs that did not fit into the termination message, from the pod's output.
+
+    :param read_output: returns its lines; asked only if they are needed.
+    """
+    verdict = outcome.verdict
+    if verdict is None or verdict.whole is None:
+        return outcome
+    lines = VerdictLines(verdict.whole)
+    lines.add_all(read_output())
+    return replace(outcome, verdict=lines.verdict() or verdict)
 
 
 def _priority_class(assignment: Assignment, prefix: str | None) -> str | None:

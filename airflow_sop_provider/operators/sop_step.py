@@ -49,7 +49,7 @@ class SopStepOperator(KubernetesPodOperator):
         self.item = item
         self.retry_policy = StepRetryPolicy()
         self._attempt: LocalAttempt | None = None
-        self._ended_pod: k8s.V1Pod | None = None
+        self._ended: Outcome | None = None
 
     @property
     def payload(self) -> StepPayload:
@@ -98,8 +98,11 @@ class SopStepOperator(KubernetesPodOperator):
         xcom_result: dict[Any, Any] | None = None,
         context: Context | None = None,
     ) -> None:
-        """Remember how the pod ended before it is deleted."""
-        self._ended_pod = remote_pod
+        """Remember how the pod ended, and outputs that stand in its log, before it is deleted."""
+        from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, with_outputs
+
+        ended = outcome_of_pod(remote_pod, self.base_container_name)
+        self._ended = with_outputs(ended, lambda: self._output_of(remote_pod))
         super().cleanup(pod, remote_pod, xcom_result, context)
 
     def _run_here(self, assignment: Assignment, settings: SopSettings, runtime: str) -> Outcome | RuntimeFailedError:
@@ -119,9 +122,14 @@ class SopStepOperator(KubernetesPodOperator):
             super().execute(context)
         except AirflowException:
             # The verdict in the pod's termination message says more than the operator's own error.
-            if self._ended_pod is None:
+            if self._ended is None:
                 raise
-        return outcome_of_pod(self._ended_pod, self.base_container_name)
+        return self._ended or outcome_of_pod(None, self.base_container_name)
+
+    def _output_of(self, pod: k8s.V1Pod) -> list[str]:
+        name, namespace = pod.metadata.name, pod.metadata.namespace
+        text: str = self.client.read_namespaced_pod_log(name, namespace, container=self.base_container_name)
+        return text.splitlines()
 
     @classmethod
     def task_arguments(cls, payload: StepPayload) -> Mapping[str, Any]:

@@ -80,6 +80,15 @@ class Log(_Lines):
         """Write a line of level info."""
         self.line("info", text, **fields)
 
+    def raw(self, line: str) -> None:
+        """Write a line of another form than the log's, whole even through a pipe."""
+        data = (b"\n" if self._cut else b"") + line.encode() + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._descriptor or 1, data) :]
+        except OSError:
+            self._cut = True
+
     def line(self, level: str, text: str, **fields: Any) -> None:
         """Write a line: ``timestamp``, ``level``, ``event`` and ``fields``."""
         self.write({"timestamp": utc_now(), "level": level, "event": text, **fields})

@@ -1,4 +1,4 @@
-"""Writes the verdict: in full to a file, and a copy that always fits to the termination log.
+"""Writes the verdict: in full to a file or the output, and a copy that always fits to the termination log.
 
 The full verdict appears all at once (temporary file, fsync, rename), so whoever finds it reads
 all of it. If the disk is full the copy still goes out, and after that the exit code is left.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.contract.verdict_lines import lines_of
 from airflow_sop_provider.runner.environment import RunnerEnvironment
 from airflow_sop_provider.runner.lines import EventLog, Log
 
@@ -30,6 +31,9 @@ class Reporter:
         """Report a verdict; whatever cannot be written is said in the log and does not stop the rest."""
         self._announce(verdict, exit_code)
         self._write(verdict, self._environment.verdict, write_verdict)
+        if self._environment.verdict is None and not verdict.fits_termination_message():
+            for line in lines_of(verdict):  # the output is all that comes back of this container
+                self._log.raw(line)
         self._write(verdict, self._environment.termination_log, write_termination_message)
 
     def _write(self, verdict: Verdict, path: Path | None, write: Callable[[Verdict, Path], None]) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
+from airflow_sop_provider.contract.verdict_lines import VERDICT_LINE, VerdictLines
 from airflow_sop_provider.runtimes.base import (
     ASSIGNMENT_FILE,
     FLEET_FILE,
@@ -54,6 +55,7 @@ _ANNOTATION = "sop/labels"
 _VOLUME = "sop-files"
 _LOOK_SECONDS = 30.0  # a watch tells of changes; this is for what no watch tells
 _LOG_PAUSE_SECONDS = 0.5
+_OUTPUT_TRIES = 60  # half a minute at least
 _FORCE_SECONDS = 30.0
 _LEAVING_PAUSE_SECONDS = 0.2
 _GRACE_AFTER_END_SECONDS = 5
@@ -117,7 +119,8 @@ class KubernetesRuntime:
             over = has_terminated(pod, CONTAINER)
             try:
                 async for offset, line in lines_after(self._api, handle.name, CONTAINER, offset):  # noqa: B020 - where to go on after a break
-                    yield offset, line
+                    if not line.startswith(VERDICT_LINE):
+                        yield offset, line
                 if over:
                     return
             except KubeError as error:
@@ -233,8 +236,27 @@ class KubernetesRuntime:
                 return Outcome(evidence={"reason": "PodDeleted", "started": True, "pod": handle.name})
             outcome = outcome_of(pod, CONTAINER) or await self._given_up(pod, handle)
             if outcome is not None:
+                outcome = await self._with_outputs(outcome, handle)
                 return _noting(outcome, stopped=handle.name in self._stopped)
             await self._watch.change(handle.name, seconds=_LOOK_SECONDS)
+
+    async def _with_outputs(self, outcome: Outcome, handle: Handle) -> Outcome:
+        """Return the outcome with the outputs that did not fit into the termination message, from the pod's output."""
+        verdict = outcome.verdict
+        if verdict is None or verdict.whole is None:
+            return outcome
+        lines = VerdictLines(verdict.whole)
+        for _ in range(_OUTPUT_TRIES):
+            try:
+                async for _, line in lines_after(self._api, handle.name, CONTAINER, 0):
+                    lines.add(line)
+                break
+            except KubeError as error:
+                log.warning("the outputs of %s cannot be read: %s", handle.name, error)
+                if not error.passing:
+                    break
+            await asyncio.sleep(_LOG_PAUSE_SECONDS)
+        return replace(outcome, verdict=lines.verdict() or verdict)
 
     async def _read(self, handle: Handle) -> Pod | None:
         """Read a pod that the watch does not know, however long the API is away."""

@@ -13,6 +13,7 @@ from kubernetes.client import models as k8s
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.contract.verdict_lines import lines_of
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields, pod_manifest
 from airflow_sop_provider.operators.sop_step import SopStepOperator
@@ -171,7 +172,22 @@ def test_what_the_end_of_a_pod_means(ended, error_type):
 
 def test_how_a_pod_ended_is_remembered_before_it_is_deleted(monkeypatch):
     seen = []
-    monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda self, *args: seen.append(self._ended_pod))
-    task, ended = operator(), pod()
+    monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda self, *args: seen.append(self._ended))
+    task, ended = operator(), pod(reason="Error", exit_code=75)
     task.cleanup(ended, ended)
-    assert seen == [ended]
+    (outcome,) = seen
+    assert outcome.exit_code == 75
+
+
+def test_outputs_that_do_not_fit_are_read_from_the_pods_log_before_it_is_deleted(monkeypatch):
+    whole = Verdict(status="succeeded", outputs="".join(map(str, range(4000))))
+    log = "\n".join(["before", *lines_of(whole)])
+    monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda self, *args: None)
+    monkeypatch.setattr(
+        SopStepOperator, "client", SimpleNamespace(read_namespaced_pod_log=lambda name, namespace, container: log)
+    )
+    ended = pod(reason="Completed", exit_code=0, message=whole.to_termination_message().decode())
+    ended.metadata = k8s.V1ObjectMeta(name="p", namespace="n")
+    task = operator()
+    task.cleanup(ended, ended)
+    assert task._ended.verdict == whole
