@@ -13,7 +13,7 @@ unexport AIRFLOW_HOME AIRFLOW_CONFIG
 export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-kubernetes lint types layers bench cluster cluster-down image constraints
+.PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench cluster cluster-down image constraints
 .PHONY: env env-run env-bench packages cluster-packages format clean distclean
 
 help:  ## list the targets
@@ -26,7 +26,7 @@ test: env packages  ## every test, with the limits of coverage
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
 test-fast: env  ## the tests that need no running Airflow and no PostgreSQL
-	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not slow" $(ARGS)
+	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not docker and not slow" $(ARGS)
 
 lint: env  ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -53,6 +53,9 @@ cluster-down: env  ## end it (ARGS=--wipe: forget its state)
 
 image: env cluster-packages  ## build the runner's image without a container engine
 	@exec $(PY) -m tools.cluster image
+
+test-docker: env cluster-packages  ## the tests that need a container engine: DOCKER_HOST or Podman
+	@exec $(PY) -m pytest -q -m docker $(ARGS)
 
 test-kubernetes: env  ## the tests that need a cluster: `make cluster` or KUBECONFIG
 	@exec $(PY) -m pytest -q -m kubernetes $(ARGS)

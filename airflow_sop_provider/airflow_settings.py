@@ -27,7 +27,7 @@ class SettingsError(ValueError):
 class SopSettings:
     """The options of section ``[sop]``; see `airflow_sop_provider.provider_info` for their meaning.
 
-    :param runtimes: where attempts run: the first of these that is there.
+    :param runtime: where attempts run: the first of these that is there.
     :param sops_folder: folder of SOP documents, absolute.
     :param work_folder: the local runtime's attempts, absolute.
     :param fleet_file: MCP servers, absolute; need not exist.
@@ -50,7 +50,7 @@ class SopSettings:
     :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
 
-    runtimes: tuple[str, ...]
+    runtime: tuple[str, ...]
     sops_folder: Path
     work_folder: Path
     fleet_file: Path
@@ -90,7 +90,7 @@ def read_settings() -> SopSettings:
     """
     home = _airflow_home()
     return SopSettings(
-        runtimes=_runtimes(_text("runtime")),
+        runtime=_runtimes(_text("runtime")),
         sops_folder=_path("sops_folder", home / "sops"),
         work_folder=_path("work_folder", home / "sop" / "attempts"),
         fleet_file=_path("fleet_file", home / "fleet.yaml"),
@@ -160,9 +160,9 @@ def _runtimes(text: str) -> tuple[str, ...]:
     names = RUNTIMES if text == "auto" else tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in RUNTIMES:
-            known = ", ".join(RUNTIMES[:-1])
+            known = ", ".join(("auto", *RUNTIMES[:-1]))
             raise SettingsError(
-                f"[{CONFIG_SECTION}] runtime is {text!r}; give auto, {known} or {RUNTIMES[-1]}, or some of them in order."
+                f"[{CONFIG_SECTION}] runtime is {text!r}; give {known} or {RUNTIMES[-1]}, or some of them in order."
             )
     return names
 

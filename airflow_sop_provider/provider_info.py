@@ -26,8 +26,8 @@ def _option(description: str, default: str, *, kind: str = "string", example: st
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "runtime": _option(
-        "Where attempts run: ``kubernetes``, ``docker``, ``local``, or some of them with commas: the first that is there."
-        " ``auto`` is all three in this order.",
+        "Where attempts run: ``kubernetes``, ``docker``, ``local``, or some of them with commas: the first that is"
+        " there. ``auto`` is all three in this order.",
         "auto",
         example="docker, local",
     ),
@@ -55,7 +55,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "paused_upon_creation": _option("Whether a new SOP waits to be unpaused before it runs.", "False", kind="boolean"),
     "docker_network": _option("Network of a step's container on Docker.", "bridge"),
     "image": _option(
-        "Image of a step's container on Kubernetes and Docker. Empty: ``airflow-sop-runner`` with the provider's version as tag.",
+        "Image of a step's container on Kubernetes and Docker. Empty: ``airflow-sop-runner`` with the provider's"
+        " version as tag.",
         "",
     ),
     "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),

@@ -20,6 +20,8 @@ os.environ["AIRFLOW_HOME"] = _HOME
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = os.path.join(_HOME, "dags")
 os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "a-secret-for-tests-of-sufficient-length-for-hs512-signatures-0123456789"
+# A cluster or an engine of the person who runs the suite is not ours to use.
+os.environ["AIRFLOW__SOP__RUNTIME"] = "local"
 # Byte code matters: importing Airflow without it takes ten times as long in every child process.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

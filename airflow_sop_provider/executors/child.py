@@ -141,7 +141,7 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
 
 
 async def _runtime(settings: SopSettings) -> Runtime:
-    choice = await choose_runtime(settings.runtimes, settings.of_runtimes())
+    choice = await choose_runtime(settings.runtime, settings.of_runtimes())
     log.info("steps run on the %s runtime: %s", choice.name, choice.reason)
     return open_runtime(choice.name, settings.of_runtimes())
 

@@ -1,4 +1,4 @@
-"""Creates the engine's pools when a component of Airflow starts: a task whose pool does not exist is never scheduled."""
+"""Creates the engine's pools when a component of Airflow starts: tasks of a pool that does not exist never start."""
 
 from __future__ import annotations
 

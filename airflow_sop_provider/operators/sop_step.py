@@ -74,7 +74,7 @@ class SopStepOperator(KubernetesPodOperator):
         settings = read_settings()
         assignment = assignment_of(self.payload, self.item, context)
         outcome: Outcome | RuntimeFailedError
-        choice = asyncio.run(choose_runtime(settings.runtimes, settings.of_runtimes()))
+        choice = asyncio.run(choose_runtime(settings.runtime, settings.of_runtimes()))
         self.log.info("The step runs on the %s runtime: %s", choice.name, choice.reason)
         if choice.name == "kubernetes":
             outcome = self._run_pod(assignment, settings, context)

@@ -12,8 +12,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
@@ -42,6 +44,7 @@ __all__ = ["DockerRuntime", "connect_to_engine", "engine_address"]
 
 log = logging.getLogger(__name__)
 
+_SOCKETS = (Path("/run/docker.sock"), Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 _AWAY_PAUSE_SECONDS = 1.0
 _TIMEOUT_GRACE_SECONDS = 5
 _FORCE_SECONDS = 30.0
@@ -274,13 +277,9 @@ class DockerRuntime:
 
 def engine_address() -> str | None:
     """Return the address of this host's engine as Docker's own client finds it, None if there is none."""
-    import os
-    from pathlib import Path
-
     if address := os.environ.get("DOCKER_HOST"):
         return address
-    sockets = [Path("/run/docker.sock"), Path("/var/run/docker.sock"), Path("/run/podman/podman.sock")]
-    return next((f"unix://{socket}" for socket in sockets if socket.is_socket()), None)
+    return next((f"unix://{socket}" for socket in _SOCKETS if socket.is_socket()), None)
 
 
 def connect_to_engine(address: str) -> Docker:
@@ -292,7 +291,8 @@ def connect_to_engine(address: str) -> Docker:
         return Docker(address)
     # aiohttp's own limit is a hundred connections, and each output that is followed is one
     connector = aiohttp.UnixConnector(address.removeprefix("unix://"), limit=0)
-    return Docker(address, connector=connector, session=aiohttp.ClientSession(connector=connector))
+    # the connector knows the socket; the address is only what a URL needs for a host
+    return Docker("unix://localhost", connector=connector, session=aiohttp.ClientSession(connector=connector))
 
 
 def _id(handle: Handle) -> str:

@@ -123,7 +123,7 @@ async def _look(name: str, settings: RuntimeSettings) -> tuple[bool, str]:
 
 
 def _look_for_cluster() -> tuple[bool, str]:
-    """A cluster that is configured and away is waited for, not replaced: a step must not run somewhere else by chance."""
+    """A cluster that is configured and away is waited for: a step must not run somewhere else by chance."""
     if os.environ.get("KUBERNETES_SERVICE_HOST") and _SERVICE_ACCOUNT.exists():
         return True, "Airflow runs in a cluster"
     if config := os.environ.get("KUBECONFIG"):

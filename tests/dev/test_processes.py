@@ -140,7 +140,9 @@ def test_a_component_that_waits_for_ever_does_not_outlive_who_started_it(tmp_pat
 
 
 def test_a_component_whose_starter_is_gone_already_ends(tmp_path):
-    component = "import tools.dev.component as component\ncomponent._GRACE_SECONDS = 0.1\ncomponent.end_with_starter()\n"
+    component = (
+        "import tools.dev.component as component\ncomponent._GRACE_SECONDS = 0.1\ncomponent.end_with_starter()\n"
+    )
     nobody = {**os.environ, "SOP_DEV_STARTER": "0"}
     process = subprocess.Popen([sys.executable, "-c", component], cwd=ROOT, env=nobody, start_new_session=True)
     assert process.wait() == -signal.SIGKILL

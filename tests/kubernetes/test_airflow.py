@@ -78,10 +78,8 @@ def test_a_scheduler_killed_while_pods_run_finds_them_again(airflow: AirflowSyst
 
 
 def test_cancelling_ends_the_pod(airflow: AirflowSystem, cluster: Kubectl) -> None:
-    run = airflow.trigger("talker", lines=100_000_000)
-    step = airflow.wait_for_step("talker", run, "talk", "running")
-    airflow.wait_for(lambda: "line-2" in airflow.log_lines("talker", run, "talk"), "the log of a running step")
-    path = f"/api/v2/dags/talker/dagRuns/{run}/taskInstances/{step.step}"
-    airflow.request("PATCH", path, json={"new_state": "failed"})
-    assert airflow.wait_for_run("talker", run) == "failed"
+    run = airflow.trigger("sleeper", trace=_TRACE, seconds=600)
+    airflow.wait_for(lambda: "tick 1" in airflow.log_lines("sleeper", run, "sleep"), "the log of a running step")
+    airflow.request("PATCH", f"/api/v2/dags/sleeper/dagRuns/{run}/taskInstances/sleep", json={"new_state": "failed"})
+    assert airflow.wait_for_run("sleeper", run) == "failed"
     nothing_left(airflow, cluster)

@@ -10,9 +10,8 @@ from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.runtimes import LocalRuntime, RuntimeFailedError, RuntimeSettings, open_runtime
 
 
-@pytest.mark.parametrize("name", ["auto", "local"])
-async def test_the_local_runtime_is_there_everywhere(name: str, tmp_path: Path) -> None:
-    runtime = open_runtime(name, RuntimeSettings(work_folder=tmp_path / "attempts"))
+async def test_the_local_runtime_is_there_everywhere(tmp_path: Path) -> None:
+    runtime = open_runtime("local", RuntimeSettings(work_folder=tmp_path / "attempts"))
     assert isinstance(runtime, LocalRuntime)
     assert runtime.name == "local"
     assert runtime.folder("a").parts[-2:] == ("attempts", "a")

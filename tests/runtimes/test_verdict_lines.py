@@ -14,11 +14,11 @@ from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Outcome
 
 NOISE = st.text(alphabet=st.characters(blacklist_characters="\n"), max_size=50)
-VERDICTS = st.builds(
-    Verdict, status=st.just("succeeded"), outputs=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-    ),
-)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+VERDICTS = st.builds(Verdict, status=st.just("succeeded"), outputs=VALUES)
 
 
 def read(digest: str, lines: list[str]) -> Verdict | None:

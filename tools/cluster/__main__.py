@@ -121,9 +121,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     image = commands.add_parser("image", help="build the runner's image as an archive for containerd, podman, Docker")
     image.set_defaults(run=_image)
     client = commands.add_parser("kubectl", help="kubectl as its administrator")
-    client.add_argument("arguments", nargs=argparse.REMAINDER)
     client.set_defaults(run=_kubectl)
-    return parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # what follows is kubectl's, options as well; argparse would take one that comes first for its own
+    own = given[: given.index("kubectl") + 1] if "kubectl" in given else given
+    options = parser.parse_args(own)
+    options.arguments = given[len(own) :]
+    return options
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ CLUSTER_PACKAGES: dict[str, str] = {
     "iptables": "iptables",
     "iproute2": "ip",
     "mmdebstrap": "mmdebstrap",
+    "podman": "podman",  # the container engine that tests of the Docker runtime use
 }
 """The same for a cluster's node."""
 

@@ -20,7 +20,11 @@ from pathlib import Path
 __all__ = ["EXTRAS", "ROOT", "EnvironmentProblem", "ensure_environment", "environment_folder"]
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS: dict[str, str] = {"run": "airflow,runner,agents", "dev": "airflow,runner,agents,docker,dev", "bench": "airflow,bench"}
+EXTRAS: dict[str, str] = {
+    "run": "airflow,runner,agents",
+    "dev": "airflow,runner,agents,docker,dev",
+    "bench": "airflow,bench",
+}
 """What an environment is for -> the distribution's extras in it. A smaller one is made, and starts, faster."""
 _STAMP = "sop-environment.stamp"
 _MINIMUM = (3, 11)

@@ -41,12 +41,12 @@ _CHILDREN = ROOT / ".coverage-run-children"
 _CHILD = "airflow_sop_provider.executors.child"
 _DATA = ROOT / ".coverage"
 _RUNNING = "airflow or postgres"
-_CLUSTER = "kubernetes"
-"""Tests of `make test-kubernetes`: they need a cluster, which takes a quarter of an hour to build."""
+_CLUSTER = "kubernetes or docker"
+"""Tests of `make test-kubernetes`, whose cluster takes long to build, and of `make test-docker`: a real engine."""
 _GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER})")
 _SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
 # a running Airflow has the machine to itself, and its start counts for the first test
-_AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not {_CLUSTER}")
+_AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not ({_CLUSTER})")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 
