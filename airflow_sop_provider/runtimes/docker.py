@@ -106,7 +106,8 @@ class DockerRuntime:
                 if found is None:
                     return
                 over = is_over(found)
-                async for offset, line in lines_after(self._container(handle), offset):  # noqa: B020 - where to go on after a break
+                reading = lines_after(self._container(handle), offset, over=over)
+                async for offset, line in reading:
                     yield offset, line
                 if over:
                     return

@@ -104,7 +104,9 @@ def files_of(spec: AttemptSpec) -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, _USER, _USER
             tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
+        end = tar.offset
+    # Podman stops reading at the end of the archive and takes the padding that follows for a failed write.
+    return archive.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
 
 
 def handle_of(inspected: Mapping[str, Any], *, adopted: bool) -> Handle:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 from airflow_sop_provider.runtimes.log_times import Positions, nanoseconds_of, seconds_of
@@ -13,18 +13,28 @@ if TYPE_CHECKING:
 __all__ = ["lines_after", "whole_lines"]
 
 
-async def lines_after(container: DockerContainer, offset: int) -> AsyncIterator[tuple[int, str]]:
+async def lines_after(container: DockerContainer, offset: int, *, over: bool) -> AsyncIterator[tuple[int, str]]:
     """Follow the output from ``offset`` on until the connection or the container ends.
 
+    :param over: the container has ended. Only then is the output complete: Podman stops following at once when a
+        container ends, with lines left.
     :raises DockerError: the engine refuses or is gone.
     """
     since = {"since": seconds_of(offset)} if offset else {}
     positions = Positions()
-    frames = container.log(stdout=True, stderr=True, follow=True, timestamps=True, **since)
+    if over:
+        frames = _each(await container.log(stdout=True, stderr=True, timestamps=True, **since))
+    else:
+        frames = container.log(stdout=True, stderr=True, follow=True, timestamps=True, **since)
     async for moment, line in whole_lines(frames):
         after = positions.after(moment)
         if after > offset:
             yield after, line
+
+
+async def _each(frames: Iterable[str]) -> AsyncIterator[str]:
+    for frame in frames:
+        yield frame
 
 
 async def whole_lines(frames: AsyncIterator[str]) -> AsyncIterator[tuple[int, str]]:
