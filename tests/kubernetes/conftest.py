@@ -18,6 +18,7 @@ from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes import AttemptSpec
+from airflow_sop_provider.runtimes.kube_api import Connect
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
 from tools.cluster.clients import kubectl as kubectl_command
 from tools.cluster.layout import Layout
@@ -112,3 +113,18 @@ def shell(script: str) -> dict[str, Any]:
 def python(script: str) -> dict[str, Any]:
     """A step that runs a Python program."""
     return {"command": {"image": "local", "command": ["python", "-c"], "args": [script]}}
+
+
+def connect_with(token: str, kubeconfig: str) -> Connect:
+    """Return what connects as the owner of a token, to the cluster of a kubeconfig."""
+
+    async def connect() -> Any:
+        from kubernetes_asyncio import client, config
+
+        configuration = client.Configuration()
+        await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        configuration.cert_file = configuration.key_file = None
+        configuration.api_key = {"BearerToken": f"Bearer {token}"}
+        return client.ApiClient(configuration)
+
+    return connect
