@@ -219,7 +219,7 @@ class DockerRuntime:
                     raise
         container = self._engine.containers.container(spec.name)
         # One that is there but never ran was left by a starter that died, maybe before its files were in place.
-        await container.put_archive(FILES_FOLDER, files_of(spec))
+        await container.put_archive(FILES_FOLDER, files_of(spec))  # type: ignore[no-untyped-call]  # aiodocker's
         await container.start()
 
     async def _take_back(self, name: str) -> None:

@@ -20,12 +20,12 @@ async def lines_after(container: DockerContainer, offset: int, *, over: bool) ->
         container ends, with lines left.
     :raises DockerError: the engine refuses or is gone.
     """
-    since = {"since": seconds_of(offset)} if offset else {}
+    since = seconds_of(offset)  # 0 is the beginning
     positions = Positions()
     if over:
-        frames = _each(await container.log(stdout=True, stderr=True, timestamps=True, **since))
+        frames = _each(await container.log(stdout=True, stderr=True, follow=False, timestamps=True, since=since))
     else:
-        frames = container.log(stdout=True, stderr=True, follow=True, timestamps=True, **since)
+        frames = container.log(stdout=True, stderr=True, follow=True, timestamps=True, since=since)
     async for moment, line in whole_lines(frames):
         after = positions.after(moment)
         if after > offset:

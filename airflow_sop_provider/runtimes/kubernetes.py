@@ -298,7 +298,7 @@ def connect_by_environment(context: str | None = None) -> Connect:
         if any(os.path.exists(part) for part in file.split(os.pathsep)):  # noqa: ASYNC240 - one look
             await config.load_kube_config(config_file=file, client_configuration=configuration, context=context)
         else:
-            config.load_incluster_config(client_configuration=configuration)
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
         return client.ApiClient(configuration)
 
     return connect

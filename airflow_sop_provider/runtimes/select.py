@@ -66,7 +66,7 @@ async def choose_runtime(order: Sequence[str], settings: RuntimeSettings) -> Cho
         _known(name)
     if len(order) == 1:
         return Choice(order[0], "it is the only one [sop] runtime names")
-    passed = []
+    passed: list[str] = []
     for name in order:
         there, why = await _look(name, settings)
         if there:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from airflow_sop_provider.engine.pools import BATCH_POOL, REALTIME_POOL
 from tests.integration.airflow_system import SOPS, AirflowSystem
 from tests.integration.begun import Begun
 from tests.integration.conftest import on_postgres, on_sqlite
@@ -75,7 +76,7 @@ def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, t
     airflow.wait_until_quiet()
     trace = tmp_path / "order.txt"
     trace.touch()
-    airflow.request("PATCH", "/api/v2/pools/default_pool?update_mask=slots", json={"slots": 1})
+    airflow.request("PATCH", f"/api/v2/pools/{REALTIME_POOL}?update_mask=slots", json={"slots": 1})
     try:
         blocker = airflow.trigger("sleeper", trace=str(tmp_path / "blocker.txt"), seconds=20)
         airflow.wait_for_step("sleeper", blocker, "sleep", "running")
@@ -94,7 +95,7 @@ def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, t
         assert sorted(started, key=lambda name: started[name]) == ["critical", "high", "normal", "low"]
         assert airflow.wait_for_run("sleeper", blocker) == "success"
     finally:
-        airflow.request("PATCH", "/api/v2/pools/default_pool?update_mask=slots", json={"slots": 128})
+        airflow.request("PATCH", f"/api/v2/pools/{REALTIME_POOL}?update_mask=slots", json={"slots": 4096})
 
 
 @on_postgres  # on SQLite Airflow refuses a backfill while anything else writes
@@ -116,6 +117,8 @@ def test_backfill_over_rest_runs_each_day_of_the_schedule(airflow: AirflowSystem
 
     days = airflow.wait_for(lambda: found if len(found := finished()) >= 2 else None, "the backfill")
     assert {datetime.fromisoformat(day).astimezone(UTC).hour for day in days} == {0}, "01:00 in Berlin, in winter"
+    steps = airflow.request("GET", "/api/v2/dags/nightly/dagRuns/~/taskInstances").json()["task_instances"]
+    assert {step["pool"] for step in steps} == {BATCH_POOL}
 
 
 def test_rollback_undoes_in_reverse_order_and_the_execution_stays_failed(begun: Begun) -> None:
