@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import textwrap
@@ -39,5 +40,14 @@ def pid_in(path: Path) -> int:
     return int(path.read_text() or 0) if path.exists() else 0
 
 
+def descriptors() -> dict[str, str]:
+    """Return what each open descriptor of this process is."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one the listing itself needed
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(descriptors())

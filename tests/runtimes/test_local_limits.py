@@ -12,7 +12,7 @@ import pytest
 from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import LocalRuntime, RuntimeStateError
-from tests.runtimes.helpers import alive, lines, open_descriptors, pid_in, program, until
+from tests.runtimes.helpers import alive, descriptors, lines, pid_in, program, until
 
 MB = 1024 * 1024
 IGNORE_TERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); "
@@ -310,17 +310,22 @@ async def test_a_verdict_that_is_a_link_elsewhere_is_not_followed(runtime: Local
     assert outcome.verdict is None
 
 
-async def test_closing_frees_everything_and_ends_nothing(runtime: LocalRuntime) -> None:
-    before = open_descriptors()
+async def test_closing_frees_everything_and_ends_nothing(runtime: LocalRuntime, tmp_path: Path) -> None:
+    # what a process opens once, it has opened after the first attempt
+    first = LocalRuntime(tmp_path / "first", interval=0.05)
+    await first.wait(await first.start(program("")))
+    await first.close()
+    before = descriptors()
     handle = await runtime.start(program("import time; time.sleep(100)"))
     waiting = asyncio.create_task(runtime.wait(handle))
     await asyncio.sleep(0)
     await runtime.close()
     for _ in range(600):  # what the loop closes, it closes in its next turns
-        if open_descriptors() <= before:
+        if len(descriptors()) <= len(before):
             break
         await asyncio.sleep(0.05)
-    assert open_descriptors() <= before
+    after = descriptors()
+    assert len(after) <= len(before), after.items() - before.items()
     assert alive(int(handle.uid.split(":")[1]))
     with pytest.raises(asyncio.CancelledError):
         await waiting
