@@ -76,7 +76,7 @@ def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, t
     airflow.wait_until_quiet()
     trace = tmp_path / "order.txt"
     trace.touch()
-    airflow.request("PATCH", f"/api/v2/pools/{REALTIME_POOL}?update_mask=slots", json={"slots": 1})
+    _set_slots(airflow, 1)
     try:
         blocker = airflow.trigger("sleeper", trace=str(tmp_path / "blocker.txt"), seconds=20)
         airflow.wait_for_step("sleeper", blocker, "sleep", "running")
@@ -95,7 +95,14 @@ def test_higher_priority_starts_first_among_the_queued(airflow: AirflowSystem, t
         assert sorted(started, key=lambda name: started[name]) == ["critical", "high", "normal", "low"]
         assert airflow.wait_for_run("sleeper", blocker) == "success"
     finally:
-        airflow.request("PATCH", f"/api/v2/pools/{REALTIME_POOL}?update_mask=slots", json={"slots": 4096})
+        _set_slots(airflow, 4096)
+
+
+def _set_slots(airflow: AirflowSystem, slots: int) -> None:
+    body = {"pool": REALTIME_POOL, "slots": slots, "description": "changed by a test", "include_deferred": True}
+    answer = airflow.request("PATCH", f"/api/v2/pools/{REALTIME_POOL}", json=body)
+    assert answer.is_success, answer.text
+    assert answer.json()["slots"] == slots
 
 
 @on_postgres  # on SQLite Airflow refuses a backfill while anything else writes
