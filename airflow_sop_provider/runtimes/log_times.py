@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 __all__ = ["Positions", "nanoseconds_of", "seconds_of"]
 
-_ORDINALS = 1024
-"""Lines that may have the same nanosecond; more than that would be read twice."""
+_ORDINALS = 1 << 20
+"""Lines that may have the same time, which with Podman 4 is a whole second; those above it could not be told apart."""
 _NANOSECONDS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
