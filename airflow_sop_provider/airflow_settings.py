@@ -35,6 +35,7 @@ class SopSettings:
     :param api_concurrency: calls to the API server under way at once.
     :param poll_seconds: seconds between looks where nothing notifies.
     :param termination_grace_seconds: seconds between SIGTERM and SIGKILL.
+    :param keep_failed_seconds: how long the container of a failed attempt stays after its end.
     :param output_limit: bytes of JSON a step's outputs may have.
     :param refresh_seconds: seconds between two looks of a bundle.
     :param max_active_runs: active runs of one SOP.
@@ -58,6 +59,7 @@ class SopSettings:
     api_concurrency: int
     poll_seconds: float
     termination_grace_seconds: float
+    keep_failed_seconds: float
     output_limit: int
     refresh_seconds: int
     max_active_runs: int
@@ -98,6 +100,7 @@ def read_settings() -> SopSettings:
         api_concurrency=int(_number("api_concurrency")),
         poll_seconds=_number("poll_seconds"),
         termination_grace_seconds=_number("termination_grace_seconds", minimum=0.0),
+        keep_failed_seconds=_number("keep_failed_seconds", minimum=0.0),
         output_limit=int(_number("output_limit")),
         refresh_seconds=int(_number("refresh_seconds")),
         max_active_runs=int(_number("max_active_runs")),

@@ -48,6 +48,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "1.5",
         kind="float",
     ),
+    "keep_failed_seconds": _option(
+        "Seconds for which our executor leaves the container of a failed attempt after its end, for a person to look"
+        " at. One that succeeded or was stopped is removed at once.",
+        "0",
+        kind="float",
+        example="3600",
+    ),
     "output_limit": _option("Largest outputs of a step, in bytes of JSON.", "1048576", kind="integer"),
     "refresh_seconds": _option("How often a bundle looks for new, changed and deleted SOPs.", "5", kind="integer"),
     "max_active_runs": _option("Runs of one SOP that may be active at once.", "4096", kind="integer"),

@@ -19,6 +19,7 @@ def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
     assert settings.sops_folder.is_absolute()
     assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP
     assert settings.termination_grace_seconds < 2
+    assert settings.keep_failed_seconds == 0
 
 
 def test_the_metadata_is_what_airflow_accepts():
@@ -50,6 +51,7 @@ def test_options_come_from_the_environment(monkeypatch):
         ("POLL_SECONDS", "0", "above 0"),
         ("OUTPUT_LIMIT", "1.5", "give a number"),
         ("TERMINATION_GRACE_SECONDS", "-1", "at least 0"),
+        ("KEEP_FAILED_SECONDS", "-1", "at least 0"),
         ("RUNTIME", "dokcer", "auto, kubernetes, docker or local"),
         ("RUNTIME", "docker,", "auto, kubernetes, docker or local"),
         ("PAUSED_UPON_CREATION", "perhaps", "True or False"),

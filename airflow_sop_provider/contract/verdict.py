@@ -74,16 +74,23 @@ class Verdict(_Model):
 
     def to_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bytes:
         """Return the verdict as JSON of at most ``limit`` bytes: details go first, then outputs, then text."""
-        whole = self.model_dump_json(exclude_none=True).encode()
         shortened = self
         for shorten in (_keep, _without_details, _without_outputs, _with_short_text):
             shortened = shorten(shortened)
             if shortened.outputs_dropped:
-                shortened = shortened.model_copy(update={"whole": hashlib.sha256(whole).hexdigest()})
-            message = shortened.model_dump_json(exclude_none=True).encode()
+                shortened = shortened.model_copy(update={"whole": self.digest()})
+            message = shortened.encoded()
             if len(message) <= limit:
                 return message
-        return Verdict(status=self.status, outputs_dropped=True).model_dump_json(exclude_none=True).encode()
+        return Verdict(status=self.status, outputs_dropped=True).encoded()
+
+    def encoded(self) -> bytes:
+        """Return it as JSON."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of its JSON."""
+        return hashlib.sha256(self.encoded()).hexdigest()
 
     def fits_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bool:
         """Return whether its outputs are in the copy of at most ``limit`` bytes."""

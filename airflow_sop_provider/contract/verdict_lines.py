@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from airflow_sop_provider.contract.verdict import Verdict
 
-__all__ = ["VERDICT_LINE", "VerdictLines", "digest_of", "lines_of"]
+__all__ = ["VERDICT_LINE", "VerdictLines", "lines_of"]
 
 VERDICT_LINE = "sop-verdict "
 """What each of the lines begins with."""
@@ -29,16 +29,11 @@ _LARGEST = 64 * 1024 * 1024
 _LINE = re.compile(r"sop-verdict ([0-9a-f]{64}) ([0-9]{1,6})/([0-9]{1,6}) ([A-Za-z0-9+/=]+)")
 
 
-def digest_of(verdict: Verdict) -> str:
-    """Return the SHA-256 (hex) of a whole verdict."""
-    return hashlib.sha256(_encoded(verdict)).hexdigest()
-
-
 def lines_of(verdict: Verdict) -> list[str]:
     """Return a verdict as lines, without newlines."""
-    text = base64.b64encode(zlib.compress(_encoded(verdict))).decode()
+    text = base64.b64encode(zlib.compress(verdict.encoded())).decode()
     chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    digest = digest_of(verdict)
+    digest = verdict.digest()
     return [f"{VERDICT_LINE}{digest} {number}/{len(chunks)} {chunk}" for number, chunk in enumerate(chunks, 1)]
 
 
@@ -77,7 +72,3 @@ class VerdictLines:
             return Verdict.model_validate_json(encoded) if whole else None
         except (binascii.Error, zlib.error, ValidationError):
             return None
-
-
-def _encoded(verdict: Verdict) -> bytes:
-    return verdict.model_dump_json(exclude_none=True).encode()

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from airflow_sop_provider.contract import ErrorType, StepPayload
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import Failure, classify
+from airflow_sop_provider.engine.keeping import is_kept
 from airflow_sop_provider.engine.retries import RetryPolicy
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
@@ -69,6 +71,7 @@ class AttemptCarrier:
         self._message = message
         self._services = services
         self._handle: Handle | None = None
+        self._outcome: Outcome | None = None
         self._stopped: str | None = None
         self._stop_asked = asyncio.Event()
         self._log: AttemptLog | None = None
@@ -105,6 +108,7 @@ class AttemptCarrier:
     async def clean_up(self) -> None:
         """Complete the log, upload it and remove the container; `carry` has returned before.
 
+        The container of an attempt that failed may be kept (``keep_failed_seconds``); then the sweep removes it.
         Only a full disk makes this take long; the result is known by then.
         """
         if self._pump is not None:
@@ -114,9 +118,13 @@ class AttemptCarrier:
                 log.warning("gave up on the log %s", self._message.log_path)
             elif (error := self._pump.exception()) is not None:
                 log.error("the log %s is not complete", self._message.log_path, exc_info=error)
+        kept = self._is_kept()
         if self._log is not None:  # without one nothing was begun here, and another may be writing it
+            if kept:
+                seconds = self._services.settings.keep_failed_seconds
+                self._log.say("info", "The container stays for a person to look at", seconds_from_its_end=seconds)
             await asyncio.to_thread(upload_attempt_log, self._message.log_path)
-        if self._handle is not None:
+        if self._handle is not None and not kept:
             try:
                 await self._services.runtime.remove(self._handle)
             except RuntimeFailedError:
@@ -135,6 +143,11 @@ class AttemptCarrier:
         self._stop_asked.set()
         if self._handle is not None:
             await self._end_container(self._handle)
+
+    def _is_kept(self) -> bool:
+        if self._outcome is None or self._stopped is not None:
+            return False
+        return is_kept(self._outcome, self._services.settings.keep_failed_seconds, datetime.now(UTC))
 
     async def _carry_started(self, context: dict[str, Any]) -> None:
         log_file = self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
@@ -190,7 +203,7 @@ class AttemptCarrier:
 
     async def _make_room(self) -> None:
         """Remove a container that never started, so that its successor may have the name."""
-        handle, self._handle = self._handle, None
+        handle, self._handle, self._outcome = self._handle, None, None
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
@@ -242,7 +255,7 @@ class AttemptCarrier:
 
     async def _follow(self, handle: Handle, log_file: AttemptLog) -> Outcome:
         self._pump = asyncio.ensure_future(pump(self._services.runtime, handle, log_file))
-        outcome = await self._services.runtime.wait(handle)
+        outcome = self._outcome = await self._services.runtime.wait(handle)
         done, _ = await asyncio.wait({self._pump}, timeout=PATIENCE_SECONDS)
         if not done:
             log.warning("the log of %s is not complete; the result does not wait for it", handle.name)

@@ -15,6 +15,7 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
+from airflow_sop_provider.executors.sweep import Sweep
 from airflow_sop_provider.runtimes import RuntimeFailedError
 
 __all__ = ["Watch"]
@@ -22,7 +23,6 @@ __all__ = ["Watch"]
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 30.0
-_LIVE = frozenset({TaskInstanceState.QUEUED.value, TaskInstanceState.RUNNING.value, TaskInstanceState.SCHEDULED.value})
 
 
 class Watch:
@@ -42,7 +42,7 @@ class Watch:
         await asyncio.gather(
             self._every(settings.poll_seconds, self._stop_lost_attempts),
             self._every(settings.heartbeat_seconds, self._send_heartbeats),
-            self._every(_SWEEP_SECONDS, self._sweep),
+            self._every(_SWEEP_SECONDS, Sweep(self._services, self._carriers).run),
         )
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -80,19 +80,3 @@ class Watch:
         running = [key for key, carrier in self._carriers.items() if carrier.running]
         if running:
             await self._services.database.heartbeat(running)
-
-    async def _sweep(self) -> None:
-        """Remove containers whose task instance is over or gone, whichever scheduler started them."""
-        runtime = self._services.runtime
-        handles = {handle.labels.get("task_instance", ""): handle for handle in await runtime.find()}
-        strangers = [key for key in handles if key and key not in self._carriers]
-        if not strangers:
-            return
-        states = await self._services.database.states(strangers)
-        for key in strangers:
-            # Looked at again: between the two awaits an attempt may have been handed to this child.
-            if states.get(key) in _LIVE or key in self._carriers:
-                continue
-            log.info("removing %s, left behind: its task instance is %s", handles[key].name, states.get(key) or "gone")
-            await runtime.stop(handles[key], grace=self._services.settings.termination_grace_seconds)
-            await runtime.remove(handles[key])

@@ -15,7 +15,7 @@ from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
-from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, Outcome
+from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from airflow_sop_provider.runtimes.base import AttemptSpec
 
 __all__ = ["outcome_of_pod", "pod_fields", "pod_manifest", "with_outputs"]
-
-_USER = 65532
-"""User and group of the attempt's container; the runner's image has no file of theirs."""
 
 _START = (
     "set -eu; umask 077; d=$(mktemp -d); "
@@ -92,7 +89,11 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
         "automount_service_account_token": False,
         "log_pod_spec_on_failure": False,  # it holds the inputs
         "security_context": k8s.V1PodSecurityContext(
-            run_as_non_root=True, run_as_user=_USER, run_as_group=_USER, fs_group=_USER, seccomp_profile=seccomp
+            run_as_non_root=True,
+            run_as_user=CONTAINER_USER,
+            run_as_group=CONTAINER_USER,
+            fs_group=CONTAINER_USER,
+            seccomp_profile=seccomp,
         ),
         "container_security_context": k8s.V1SecurityContext(
             allow_privilege_escalation=False,

@@ -66,7 +66,7 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
     try:
         with temporary.open("wb") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(verdict.model_dump_json(exclude_none=True).encode())
+            file.write(verdict.encoded())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

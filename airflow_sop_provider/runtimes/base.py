@@ -19,8 +19,11 @@ from airflow_sop_provider.contract.verdict import Usage, Verdict
 
 __all__ = [
     "ASSIGNMENT_FILE",
+    "CONTAINER_USER",
     "EVENTS_FILE",
+    "FILES_FOLDER",
     "FLEET_FILE",
+    "MANAGED_BY",
     "TERMINATION_FILE",
     "VERDICT_FILE",
     "AttemptSpec",
@@ -31,6 +34,7 @@ __all__ = [
     "RuntimeFailedError",
     "RuntimeStartError",
     "RuntimeStateError",
+    "announced_files",
 ]
 
 ASSIGNMENT_FILE = "assignment.json"
@@ -40,6 +44,13 @@ FLEET_FILE = "fleet.yaml"
 VERDICT_FILE = "verdict.json"
 TERMINATION_FILE = "termination.json"
 EVENTS_FILE = "events.jsonl"
+
+FILES_FOLDER = "/run/sop"
+"""Where an attempt's files are in its container."""
+CONTAINER_USER = 65532
+"""User and group of an attempt's container; the runner's image has no file of theirs."""
+MANAGED_BY = {"app.kubernetes.io/managed-by": "airflow-sop-provider"}
+"""Label of everything of ours that a cluster or an engine holds."""
 
 HandleState = Literal["created", "running", "ended"]
 
@@ -140,6 +151,12 @@ class Outcome:
     usage: Usage | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+
+
+def announced_files(spec: AttemptSpec) -> dict[str, str]:
+    """Return the variables that tell a container's program where its files in `FILES_FOLDER` are."""
+    variables = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET"}
+    return {variables[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in variables}
 
 
 class Runtime(Protocol):

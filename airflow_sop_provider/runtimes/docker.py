@@ -20,10 +20,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
 from airflow_sop_provider.contract.verdict import Verdict
-from airflow_sop_provider.runtimes.base import AttemptSpec, Handle, Outcome, RuntimeStartError, RuntimeStateError
-from airflow_sop_provider.runtimes.docker_container import (
+from airflow_sop_provider.runtimes.base import (
     FILES_FOLDER,
     MANAGED_BY,
+    AttemptSpec,
+    Handle,
+    Outcome,
+    RuntimeStartError,
+    RuntimeStateError,
+)
+from airflow_sop_provider.runtimes.docker_container import (
     VERDICT_PATH,
     config_of,
     deadline_of,

@@ -12,20 +12,20 @@ from pydantic import ValidationError
 
 from airflow_sop_provider.contract.verdict import Verdict
 from airflow_sop_provider.runtimes.base import (
-    ASSIGNMENT_FILE,
+    CONTAINER_USER,
     EVENTS_FILE,
-    FLEET_FILE,
+    FILES_FOLDER,
+    MANAGED_BY,
     TERMINATION_FILE,
     VERDICT_FILE,
     AttemptSpec,
     Handle,
     HandleState,
     Outcome,
+    announced_files,
 )
 
 __all__ = [
-    "FILES_FOLDER",
-    "MANAGED_BY",
     "VERDICT_PATH",
     "config_of",
     "deadline_of",
@@ -36,16 +36,10 @@ __all__ = [
     "verdict_of",
 ]
 
-FILES_FOLDER = "/run/sop"
-"""Where the attempt's files are in its container."""
-MANAGED_BY = {"app.kubernetes.io/managed-by": "airflow-sop-provider"}
-"""Label of our containers; the same as on our pods."""
-
 _OUT = "out"
 VERDICT_PATH = f"{FILES_FOLDER}/{_OUT}/{VERDICT_FILE}"
 """Where the runner leaves its verdict."""
 
-_USER = 65532
 _LABEL = "sop/"
 _TIMEOUT_LABEL = "airflow-sop-provider/timeout-seconds"
 _PROCESSES = 1024
@@ -58,11 +52,10 @@ _NEVER = frozenset({"created", "configured", "initialized"})
 
 def config_of(spec: AttemptSpec, *, image: str, network: str) -> dict[str, Any]:
     """Return what to create the container with: no privileges, nothing writable but /tmp and its own files."""
-    announced = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET"}
     variables = {
         "HOME": "/tmp",  # noqa: S108 - the container's own
         **spec.env,
-        **{announced[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in announced},
+        **announced_files(spec),
         "SOP_VERDICT": VERDICT_PATH,
         "SOP_TERMINATION_LOG": f"{FILES_FOLDER}/{_OUT}/{TERMINATION_FILE}",
         "SOP_EVENTS": f"{FILES_FOLDER}/{_OUT}/{EVENTS_FILE}",
@@ -85,7 +78,7 @@ def config_of(spec: AttemptSpec, *, image: str, network: str) -> dict[str, Any]:
         # the program is the image's Python, not the one of this host
         "Entrypoint": ["python", *spec.argv[1:]],
         "Cmd": [],
-        "User": f"{_USER}:{_USER}",
+        "User": f"{CONTAINER_USER}:{CONTAINER_USER}",
         "Env": [f"{name}={value}" for name, value in variables.items()],
         "Labels": {**MANAGED_BY, **own, **{f"{_LABEL}{name}": value for name, value in spec.labels.items()}},
         "Volumes": {FILES_FOLDER: {}},  # of its own, and deleted with it
@@ -98,11 +91,11 @@ def files_of(spec: AttemptSpec) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         folder = tarfile.TarInfo(_OUT)
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, _USER, _USER
+        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, CONTAINER_USER, CONTAINER_USER
         tar.addfile(folder)
         for name, content in spec.files.items():
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, _USER, _USER
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o400, CONTAINER_USER, CONTAINER_USER
             tar.addfile(entry, io.BytesIO(content))
         end = tar.offset
     # Podman stops reading at the end of the archive and takes the padding that follows for a failed write.

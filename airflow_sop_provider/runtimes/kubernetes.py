@@ -24,14 +24,15 @@ from typing import Any, NoReturn
 from airflow_sop_provider.contract.exit_codes import ErrorType
 from airflow_sop_provider.contract.verdict_lines import VERDICT_LINE, VerdictLines
 from airflow_sop_provider.runtimes.base import (
-    ASSIGNMENT_FILE,
-    FLEET_FILE,
+    FILES_FOLDER,
+    MANAGED_BY,
     AttemptSpec,
     Handle,
     HandleState,
     Outcome,
     RuntimeStartError,
     RuntimeStateError,
+    announced_files,
 )
 from airflow_sop_provider.runtimes.kube_api import Connect, KubeApi, KubeError
 from airflow_sop_provider.runtimes.kube_logs import lines_after
@@ -39,17 +40,14 @@ from airflow_sop_provider.runtimes.kube_outcome import has_started, has_terminat
 from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
 from airflow_sop_provider.runtimes.kube_watch import PodWatch
 
-__all__ = ["CONTAINER", "FILES_FOLDER", "KubernetesRuntime", "connect_by_environment"]
+__all__ = ["CONTAINER", "KubernetesRuntime", "connect_by_environment"]
 
 log = logging.getLogger(__name__)
 
 CONTAINER = "base"
 """Name of the attempt's container; the one `KubernetesPodOperator` gives it."""
-FILES_FOLDER = "/run/sop"
-"""Where the attempt's files are in its container."""
 
-_MANAGED_BY = {"app.kubernetes.io/managed-by": "airflow-sop-provider"}
-_SELECTOR = "app.kubernetes.io/managed-by=airflow-sop-provider"
+_SELECTOR = ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())
 _ANNOTATION = "sop/labels"
 """The attempt's labels as they are; a pod's labels may not hold every value."""
 _VOLUME = "sop-files"
@@ -180,8 +178,8 @@ class KubernetesRuntime:
                 f"Kubernetes does not list our Secrets: {error}", error_type=ErrorType.TRANSIENT, code="runtime-api"
             ) from error
         pods = {pod["metadata"]["name"]: _handle(pod, adopted=True) for pod in self._watch.all()}
-        alone = [secret for secret in secrets if secret["metadata"]["name"] not in pods]
-        return [*pods.values(), *(_handle_of_secret(secret) for secret in alone)]
+        alone = [secret["metadata"] for secret in secrets if secret["metadata"]["name"] not in pods]
+        return [*pods.values(), *(_handle_without_pod(metadata) for metadata in alone)]
 
     async def close(self) -> None:
         """Stop watching; pods go on and can be found again."""
@@ -316,12 +314,10 @@ def _pod_of(spec: AttemptSpec, namespace: str) -> Pod:
     pod: Pod = copy.deepcopy(dict(spec.pod or {}))
     metadata = pod.setdefault("metadata", {})
     metadata["name"], metadata["namespace"] = spec.name, namespace
-    metadata["labels"] = {**metadata.get("labels", {}), **_MANAGED_BY}
+    metadata["labels"] = {**metadata.get("labels", {}), **MANAGED_BY}
     metadata["annotations"] = {**metadata.get("annotations", {}), _ANNOTATION: json.dumps(dict(spec.labels))}
     container = next(one for one in pod["spec"]["containers"] if one["name"] == CONTAINER)
-    announced = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET"}
-    paths = {announced[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in announced}
-    environment = [{"name": name, "value": value} for name, value in {**spec.env, **paths}.items()]
+    environment = [{"name": name, "value": value} for name, value in {**spec.env, **announced_files(spec)}.items()]
     container["env"] = [*(container.get("env") or ()), *environment]
     container["volumeMounts"] = [
         *(container.get("volumeMounts") or ()),
@@ -341,7 +337,7 @@ def _secret_of(spec: AttemptSpec) -> dict[str, Any]:
         "kind": "Secret",
         "metadata": {
             "name": spec.name,
-            "labels": _MANAGED_BY,
+            "labels": MANAGED_BY,
             "annotations": {_ANNOTATION: json.dumps(dict(spec.labels))},
         },
         "type": "Opaque",
@@ -356,6 +352,8 @@ def _is_leaving(pod: Pod) -> bool:
 
 
 def _handle(pod: Pod, *, adopted: bool) -> Handle:
+    if pod["metadata"].get(GONE):  # all that may be there is its Secret
+        return _handle_without_pod(pod["metadata"])
     state: HandleState = "created"
     if outcome_of(pod, CONTAINER) is not None:
         state = "ended"
@@ -373,8 +371,7 @@ def _handle(pod: Pod, *, adopted: bool) -> Handle:
     )
 
 
-def _handle_of_secret(secret: dict[str, Any]) -> Handle:
-    metadata = secret["metadata"]
+def _handle_without_pod(metadata: dict[str, Any]) -> Handle:
     return Handle(name=metadata["name"], uid="", state="created", adopted=True, labels=_labels_of(metadata))
 
 

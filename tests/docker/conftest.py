@@ -8,7 +8,6 @@ import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,11 @@ def _podman(home: Path) -> Iterator[str]:
     socket = home / "podman.sock"
     with (home / "log").open("wb") as log:
         service = subprocess.Popen(
-            [*command, "system", "service", "--time=0", f"unix://{socket}"], env=environment, stdout=log, stderr=log
+            [*command, "system", "service", "--time=0", f"unix://{socket}"],
+            cwd=home,  # what watches its containers leaves files there
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
     try:
         while not socket.exists():
@@ -93,6 +96,6 @@ def attempt() -> Callable[..., AttemptSpec]:
             sop="test", run_id=uuid.uuid4().hex, step="a", attempt=tried, task_instance_id=uuid.uuid4().hex
         )
         assignment = Assignment(key=key, payload=StepPayload.model_validate({**values, **payload}))
-        return replace(attempt_spec(assignment, read_settings()))
+        return attempt_spec(assignment, read_settings())
 
     return make

@@ -11,10 +11,10 @@ from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Handle, RuntimeSettings, RuntimeStartError, RuntimeStateError, choose_runtime
 from airflow_sop_provider.runtimes.docker import DockerRuntime, connect_to_engine
-from tests.kubernetes.conftest import python, shell
+from tests.runtimes.steps import python, shell
 from tools.cluster.runner_image import runner_tag
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.docker, pytest.mark.timeout(600)]
 
 
 async def said(runtime: DockerRuntime, handle: Handle, offset: int = 0) -> list[str]:

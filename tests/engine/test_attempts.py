@@ -6,6 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, container_name
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS, weight_of_conf
@@ -43,6 +46,23 @@ def test_an_attempt_is_our_runner_with_its_assignment(tmp_path):
         "task_instance": "t",
         "control": "C-1",
     }
+
+
+KEYS = st.builds(
+    AttemptKey,
+    sop=st.sampled_from(["s", "s-a"]),
+    run_id=st.sampled_from(["r", "r1"]),
+    step=st.sampled_from(["a", "s-a", "x" * 100]),
+    map_index=st.integers(-1, 11),
+    attempt=st.integers(1, 12),
+    task_instance_id=st.sampled_from(["t", "1", "t1"]),
+)
+
+
+@given(KEYS, KEYS)
+def test_no_two_attempts_have_one_name(one, other):
+    """So a retry neither adopts what is kept of the try before it nor is in its way."""
+    assert (container_name(one) == container_name(other)) == (one == other)
 
 
 def test_the_fleet_comes_along_where_there_is_one(tmp_path):

@@ -72,14 +72,16 @@ class Case:
     """One attempt on a cluster."""
 
     def __init__(self, cluster: FakeKubernetes, runtime: KubernetesRuntime, log: Path) -> None:
-        self.cluster, self.api, self.log = cluster, RecordingApi(), log
-        settings = replace(read_settings(), namespace="steps")
-        services = Services(api=self.api, database=EmptyDatabase(), runtime=runtime, settings=settings)  # type: ignore[arg-type]
+        self.cluster, self.api, self.log, self.runtime = cluster, RecordingApi(), log, runtime
+        self.carrier = self.carrier_of(KEY)
+
+    def carrier_of(self, key: AttemptKey, **options: Any) -> AttemptCarrier:
+        settings = replace(read_settings(), namespace="steps", **options)
+        services = Services(api=self.api, database=EmptyDatabase(), runtime=self.runtime, settings=settings)  # type: ignore[arg-type]
         identity = Identity(hostname="h", unixname="u", pid=1)
         payload = PAYLOAD.model_dump(mode="json")
-        self.carrier = AttemptCarrier(
-            AttemptMessage(key=KEY, payload=payload, log_path="attempt.log", identity=identity), services
-        )
+        message = AttemptMessage(key=key, payload=payload, log_path="attempt.log", identity=identity)
+        return AttemptCarrier(message, services)
 
     async def pod(self, *, unlike: str = "") -> str:
         """Wait for a pod, other than the one with this uid; return its uid."""
@@ -159,3 +161,43 @@ async def test_an_attempt_that_is_not_ours_any_more_is_left_alone(case: Case, st
     case.api.superseded = state
     assert (await case.carrier.carry()).state == told
     assert (case.cluster.pods, case.api.said) == ({}, [])
+
+
+async def _carried(case: Case, carrier: AttemptCarrier, name: str, exit_code: int, message: str = "") -> None:
+    carrying = asyncio.create_task(carrier.carry())
+    await until(lambda: name in case.cluster.pods)
+    await case.cluster.run(name)
+    await case.cluster.end(name, exit_code, message)
+    await carrying
+    await carrier.clean_up()
+
+
+async def test_a_failed_attempt_is_kept_if_the_site_wants_it_and_its_retry_has_a_pod_of_its_own(case: Case) -> None:
+    await _carried(case, case.carrier_of(KEY, keep_failed_seconds=3600.0), NAME, 3)
+    assert (set(case.cluster.pods), set(case.cluster.secrets)) == ({NAME}, {NAME})
+    assert any("stays for a person to look at" in event for event in case.events())
+    second = KEY.model_copy(update={"attempt": 2, "task_instance_id": "t2"})
+    name = container_name(second)
+    succeeded = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
+    await _carried(case, case.carrier_of(second, keep_failed_seconds=3600.0), name, 0, succeeded)
+    assert case.api.said == [("retry", 1.0), ("xcom", {"v": 1}), ("success", None)]
+    assert (set(case.cluster.pods), set(case.cluster.secrets)) == ({NAME}, {NAME}), "what succeeded is removed at once"
+
+
+async def test_a_failed_attempt_is_removed_at_once_by_default(case: Case) -> None:
+    await _carried(case, case.carrier, NAME, 3)
+    assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
+
+
+async def test_a_stopped_attempt_is_not_kept(case: Case) -> None:
+    carrier = case.carrier_of(KEY, keep_failed_seconds=3600.0)
+    carrying = asyncio.create_task(carrier.carry())
+    await case.pod()
+    await case.cluster.run(NAME)
+    stopping = asyncio.create_task(carrier.stop("Airflow set the task instance to failed"))
+    await until(lambda: "deletionTimestamp" in case.cluster.pods[NAME]["metadata"])
+    await case.cluster.end(NAME, 3)  # it says something else than that it was stopped
+    await stopping
+    await carrying
+    await carrier.clean_up()
+    assert (case.cluster.pods, case.cluster.secrets) == ({}, {})

@@ -11,7 +11,7 @@ import json
 import struct
 import tarfile
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ class FakeEngine:
             over = container.over.is_set()
             for stamp, text in container.output[given:]:
                 given += 1
-                if datetime.fromisoformat(stamp) >= datetime.fromtimestamp(since, UTC) - timedelta(seconds=0):
+                if datetime.fromisoformat(stamp) >= datetime.fromtimestamp(since, UTC):
                     frame = f"{stamp} {text}".encode()
                     await answer.write(struct.pack(">BxxxL", 1, len(frame)) + frame)
             if over:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sop_provider.contract import Verdict
-from airflow_sop_provider.contract.verdict_lines import VERDICT_LINE, VerdictLines, digest_of, lines_of
+from airflow_sop_provider.contract.verdict_lines import VERDICT_LINE, VerdictLines, lines_of
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Outcome
 
@@ -35,7 +35,7 @@ def big(letters: int = 50_000) -> Verdict:
 
 @given(verdict=VERDICTS, noise=st.lists(NOISE))
 def test_it_comes_back_from_among_other_lines(verdict, noise):
-    assert read(digest_of(verdict), [*noise, *lines_of(verdict), *noise]) == verdict
+    assert read(verdict.digest(), [*noise, *lines_of(verdict), *noise]) == verdict
 
 
 def test_long_ones_are_cut_below_what_container_runtimes_cut():
@@ -43,26 +43,26 @@ def test_long_ones_are_cut_below_what_container_runtimes_cut():
     lines = lines_of(verdict)
     assert len(lines) > 3
     assert max(map(len, lines)) < 16 * 1024
-    assert read(digest_of(verdict), list(reversed(lines))) == verdict
+    assert read(verdict.digest(), list(reversed(lines))) == verdict
 
 
 @pytest.mark.parametrize("spoil", [lambda lines: lines[1:], lambda lines: [lines[0].replace("a", "b", 1), *lines[1:]]])
 def test_what_is_missing_or_changed_is_not_taken(spoil):
     verdict = big()
-    assert read(digest_of(verdict), spoil(lines_of(verdict))) is None
+    assert read(verdict.digest(), spoil(lines_of(verdict))) is None
 
 
 def test_a_step_cannot_pass_off_another_verdict():
     verdict, other = big(), Verdict(status="succeeded", outputs="mine")
-    assert read(digest_of(verdict), lines_of(other)) is None
-    forged = [line.replace(digest_of(other), digest_of(verdict)) for line in lines_of(other)]
-    assert read(digest_of(verdict), forged) is None
+    assert read(verdict.digest(), lines_of(other)) is None
+    forged = [line.replace(other.digest(), verdict.digest()) for line in lines_of(other)]
+    assert read(verdict.digest(), forged) is None
 
 
 def test_the_termination_message_names_it():
     verdict = big()
     short = Verdict.model_validate_json(verdict.to_termination_message())
-    assert (short.outputs_dropped, short.whole) == (True, digest_of(verdict))
+    assert (short.outputs_dropped, short.whole) == (True, verdict.digest())
     assert not verdict.fits_termination_message()
     assert Verdict(status="succeeded", outputs=1).fits_termination_message()
     assert "whole" not in json.loads(Verdict(status="succeeded", outputs=1).to_termination_message())
