@@ -96,13 +96,13 @@ class BenchAirflow:
 
         return self.wait_for(look, f"{count} executions of {dag}", seconds=seconds)
 
-    def step_processes(self) -> int:
-        """Return how many processes of steps run."""
+    def step_pids(self) -> list[int]:
+        """Return the ids of the processes of SOP steps that run."""
         return cpu.busy_children(self._local.components["scheduler"].process.pid)
 
     def settle(self, seconds: float) -> None:
         """Return once no runner is left, and ``seconds`` later, when components have done what they do after."""
-        self.wait_for(lambda: self.step_processes() == 0, "runners to end", seconds=120)
+        self.wait_for(lambda: not self.step_pids(), "runners to end", seconds=120)
         time.sleep(seconds)
 
     def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float) -> T:
@@ -120,7 +120,7 @@ class BenchAirflow:
 
     def _warm_up(self) -> None:
         """First calls load code and fork workers; no measurement should pay for that."""
-        for dag in (*_DAGS, "bench-sleep"):
+        for dag in (*_DAGS, "bench-sleep", "bench-wait"):
             self.wait_for(partial(self.api.dag, dag), f"DAG {dag}", seconds=300)
         if errors := self.database.import_errors():
             raise SupervisorError(errors[0])

@@ -11,11 +11,12 @@ own work, on a cluster it is another machine's, so it has an account of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
-__all__ = ["EXECUTOR", "RUNNERS", "busy_children", "difference", "sample", "tree_seconds"]
+__all__ = ["EXECUTOR", "RUNNERS", "busy_children", "difference", "processes_running", "sample", "tree_seconds"]
 
 EXECUTOR = "executor child"
 RUNNERS = "runners"
@@ -49,12 +50,23 @@ def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
-def busy_children(scheduler: int) -> int:
-    """Return how many processes live below the executor's children of a scheduler."""
+def busy_children(scheduler: int) -> list[int]:
+    """Return the ids of the processes below the executor's children of a scheduler."""
     children = _executor_children(scheduler)
     if not children:
         raise LookupError("the scheduler has no SopExecutor child: its CPU time could not be told from the runners'")
-    return sum(len(_tree(child.pid)) - 1 for child in children)
+    return [process.pid for child in children for process in _tree(child.pid)[1:]]
+
+
+def processes_running(command: Sequence[str]) -> list[int]:
+    """Return the ids of this machine's processes with this command line, whatever folder the program is in."""
+    name, *arguments = command
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        program, *rest = process.info["cmdline"] or [""]
+        if Path(program).name == name and rest == arguments:
+            found.append(process.pid)
+    return found
 
 
 def _executor_children(scheduler: int) -> list[psutil.Process]:

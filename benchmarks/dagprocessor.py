@@ -26,7 +26,7 @@ from tools.dev.processes import Component, end_components, start_component
 
 __all__ = ["measure"]
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.5  # the look is paid by the machine that is measured
 _GIVE_UP_SECONDS = 3600.0
 _GRACE_SECONDS = 15.0
 _MINUTE = 60.0

@@ -6,10 +6,12 @@ otherwise caches of compiled expressions would answer for documents that nobody 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 __all__ = [
     "COMMAND_SOP",
+    "ENDLESS",
     "SHAPE",
     "SLEEP_SOP",
     "dag_factory_text",
@@ -46,7 +48,10 @@ steps:
 """The like of a BashOperator with ``true``."""
 
 
-SLEEP_SOP = """\
+ENDLESS = ("sleep", "86399")
+"""The command line of a step that goes on until somebody ends it; rare, as it is searched for among all processes."""
+
+SLEEP_SOP = f"""\
 sop: bench-sleep
 version: 1.0.0
 title: One step that goes on until somebody cancels it
@@ -54,7 +59,7 @@ owner: bench
 mode: system_design
 steps:
   - id: only
-    command: {command: [sleep, "3600"]}
+    command: {{command: {json.dumps(ENDLESS)}}}
 """
 
 
@@ -197,6 +202,7 @@ def only(name, operator, **arguments):
 only("bench-bash", BashOperator, bash_command="true")
 only("bench-clock", BashOperator, bash_command="date +%s.%N")
 only("bench-empty", EmptyOperator)
+only("bench-wait", BashOperator, bash_command="exec sleep 86399")
 """
 
 
