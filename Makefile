@@ -22,7 +22,7 @@ help:  ## list the targets
 run: env-run  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
 	@exec $(PY) -m tools.dev.run $(if $(PORT),--port $(PORT)) $(if $(SOP),--sop $(SOP)) $(if $(CONF),--conf '$(CONF)') $(ARGS)
 
-test: env packages  ## every test, with the limits of coverage
+test: env packages  ## every test, with the limits of coverage (SOP_TEST_CLUSTER=yes: also those on a cluster)
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
 test-fast: env  ## the tests that need no running Airflow and no PostgreSQL
@@ -58,7 +58,8 @@ test-docker: env cluster-packages  ## the tests that need a container engine: DO
 	@exec $(PY) -m pytest -q -m docker $(ARGS)
 
 test-kubernetes: env  ## the tests that need a cluster: `make cluster` or KUBECONFIG
-	@exec $(PY) -m pytest -q -m kubernetes $(ARGS)
+	@exec $(PY) -m pytest -v -n 3 -m "kubernetes and not alone" $(ARGS)
+	@exec $(PY) -m pytest -v --timeout=1800 -m "kubernetes and alone" $(ARGS)
 
 constraints: env  ## pin the newest versions that fit pyproject.toml
 	@$(PY) -m tools.dev.constraints

@@ -1,5 +1,6 @@
 """Whatever was started is found and ended: in any session, without a parent, deaf to SIGTERM."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -47,8 +48,10 @@ def pid_in(file: Path) -> int:
 
 
 def wait_until_gone(pid: int) -> None:
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.05)
+    # it may end between any two looks at it
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
 
 
 def supervise(folder: Path, then: str) -> "subprocess.Popen[bytes]":
@@ -146,3 +149,24 @@ def test_a_component_whose_starter_is_gone_already_ends(tmp_path):
     nobody = {**os.environ, "SOP_DEV_STARTER": "0"}
     process = subprocess.Popen([sys.executable, "-c", component], cwd=ROOT, env=nobody, start_new_session=True)
     assert process.wait() == -signal.SIGKILL
+
+
+def test_orphans_that_end_meanwhile_are_collected() -> None:
+    """Whoever in the command waits for one to be gone is told so."""
+    script = (
+        "import os, subprocess, sys, time\n"
+        "import psutil\n"
+        "shell = subprocess.run(['sh', '-c', 'sleep 0.2 & echo $!'], stdout=subprocess.PIPE, check=True)\n"
+        "try: psutil.Process(int(shell.stdout)).wait(60)\n"
+        "except psutil.NoSuchProcess: pass\n"
+        "sys.exit(7)\n"
+    )
+    # in a process of its own, as a subreaper collects whatever ends
+    outer = (
+        "import sys\n"
+        "from tools.dev.processes import become_subreaper, run_and_reap\n"
+        "become_subreaper()\n"
+        f"sys.exit(run_and_reap([sys.executable, '-c', {script!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", outer], cwd=ROOT, check=False, timeout=300)
+    assert done.returncode == 7

@@ -18,6 +18,7 @@ from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
 from airflow_sop_provider.fleet.registry import load_fleet
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
 from airflow_sop_provider.runtimes import kube_api, kubernetes
+from airflow_sop_provider.runtimes.base import MANAGED_BY
 from tests.helm.conftest import CHART, Render
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -110,7 +111,7 @@ def test_pod_operators_own_code_gets_more_only_where_it_is_wanted(render: Render
 def test_steps_reach_only_what_they_need(render: Render) -> None:
     policy = only(render(), "NetworkPolicy")
     assert policy["metadata"]["namespace"] == "sop-runners"
-    assert policy["spec"]["podSelector"]["matchLabels"] == kubernetes._MANAGED_BY
+    assert policy["spec"]["podSelector"]["matchLabels"] == MANAGED_BY
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert policy["spec"]["ingress"] == []
     dns, engine = policy["spec"]["egress"]
@@ -132,7 +133,7 @@ def test_priorities_are_those_of_the_language_in_their_order(render: Render) -> 
 
 def test_running_steps_are_not_evicted(render: Render) -> None:
     spec = only(render(), "PodDisruptionBudget")["spec"]
-    assert spec["selector"]["matchLabels"] == kubernetes._MANAGED_BY
+    assert spec["selector"]["matchLabels"] == MANAGED_BY
     assert isinstance(spec["minAvailable"], int), "pods without a controller can only be counted"
     assert spec["minAvailable"] > int(only(render(), "ResourceQuota")["spec"]["hard"]["count/pods"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,9 +21,12 @@ from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes import AttemptSpec
 from airflow_sop_provider.runtimes.kube_api import Connect
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
+from tests.integration.airflow_system import SOPS, AirflowSystem
+from tests.integration.conftest import bundles
 from tools.cluster.clients import kubectl as kubectl_command
 from tools.cluster.layout import Layout
 from tools.cluster.runner_image import runner_tag
+from tools.dev.environment import ROOT
 
 NOT_THERE = "there is no cluster: run `make cluster` first, or set KUBECONFIG to one of your own"
 
@@ -77,6 +81,41 @@ def kubectl(program: str) -> Iterator[Kubectl]:
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
 
 
+@pytest.fixture(scope="session")
+def cluster(program: str) -> Iterator[Kubectl]:
+    """The namespace of `airflow`'s steps."""
+    kubectl = Kubectl(program, "sop-airflow-test")
+    kubectl("create", "namespace", kubectl.namespace, check=False)
+    yield kubectl
+    kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
+
+
+@pytest.fixture(scope="session")
+def airflow(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowSystem]:
+    """A running Airflow whose steps are pods."""
+    folder = tmp_path_factory.mktemp("airflow-kubernetes")
+    sops = folder / "sops"
+    shutil.copytree(SOPS, sops)
+    shutil.copytree(Path(__file__).parent / "sops", sops, dirs_exist_ok=True)
+    # a quarter of a core for each of its steps is right for a cluster, and minutes on a machine for development
+    sample = (ROOT / "sops" / "software-licence-review.yaml").read_text()
+    assert "cpu: 250m" in sample
+    (sops / "software-licence-review.yaml").write_text(sample.replace("cpu: 250m", "cpu: 900m"))
+    options = bundles(sops)
+    options["core"]["parallelism"] = "64"
+    options["sop"] = {
+        "runtime": "kubernetes", "namespace": cluster.namespace,
+        "image": os.environ.get("SOP_RUNNER_IMAGE") or runner_tag(),
+        "paused_upon_creation": "False", "refresh_seconds": "2",
+    }  # fmt: skip
+    system = AirflowSystem(folder / "home", sops=sops, overrides=options)
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
+
+
 @pytest.fixture
 async def runtime(kubectl: Kubectl) -> AsyncIterator[KubernetesRuntime]:
     runtime = KubernetesRuntime(connect_by_environment(), namespace=kubectl.namespace)
@@ -103,16 +142,6 @@ def attempt(settings: SopSettings) -> Callable[..., AttemptSpec]:
         return replace(attempt_spec(assignment, chosen), pod=pod_manifest(assignment, chosen))
 
     return make
-
-
-def shell(script: str) -> dict[str, Any]:
-    """A step that runs a shell script."""
-    return {"command": {"image": "local", "command": ["sh", "-c"], "args": [script]}}
-
-
-def python(script: str) -> dict[str, Any]:
-    """A step that runs a Python program."""
-    return {"command": {"image": "local", "command": ["python", "-c"], "args": [script]}}
 
 
 def connect_with(token: str, kubeconfig: str) -> Connect:

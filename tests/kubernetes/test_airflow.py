@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-
 import pytest
 
-from tests.integration.airflow_system import SOPS, AirflowSystem
-from tests.integration.conftest import bundles
+from tests.integration.airflow_system import AirflowSystem
 from tests.kubernetes.conftest import Kubectl
-from tools.cluster.runner_image import runner_tag
-from tools.dev.environment import ROOT
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.alone, pytest.mark.timeout(1800)]
 
-NAMESPACE = "sop-airflow-test"
 _TRACE = "/tmp/trace"
-
-
-@pytest.fixture(scope="module")
-def cluster(program: str) -> Iterator[Kubectl]:
-    """A namespace for this Airflow."""
-    kubectl = Kubectl(program, NAMESPACE)
-    kubectl("create", "namespace", NAMESPACE, check=False)
-    yield kubectl
-    kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
-
-
-@pytest.fixture(scope="module")
-def airflow(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowSystem]:
-    folder = tmp_path_factory.mktemp("airflow-kubernetes")
-    sops = folder / "sops"
-    shutil.copytree(SOPS, sops)
-    shutil.copy(ROOT / "sops" / "software-licence-review.yaml", sops)
-    options = bundles(sops)
-    image = os.environ.get("SOP_RUNNER_IMAGE") or runner_tag()
-    options["sop"] = {
-        "runtime": "kubernetes", "namespace": NAMESPACE, "image": image,
-        "paused_upon_creation": "False", "refresh_seconds": "2",
-    }  # fmt: skip
-    system = AirflowSystem(folder / "home", sops=sops, overrides=options)
-    try:
-        system.start()
-        yield system
-    finally:
-        system.stop()
 
 
 def nothing_left(airflow: AirflowSystem, cluster: Kubectl) -> None:
@@ -54,7 +17,7 @@ def nothing_left(airflow: AirflowSystem, cluster: Kubectl) -> None:
 
 
 def test_the_sample_runs_in_pods_and_leaves_nothing(airflow: AirflowSystem, cluster: Kubectl) -> None:
-    run, state = airflow.run("software-licence-review", seconds=1200, group_size=40)
+    run, state = airflow.run("software-licence-review", seconds=1200, group_size=120)
     assert state == "success", airflow.step_states("software-licence-review", run)
     nothing_left(airflow, cluster)
 

@@ -19,8 +19,9 @@ from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.helm.conftest import CHART, helm
-from tests.kubernetes.conftest import Kubectl, connect_with, shell
+from tests.kubernetes.conftest import Kubectl, connect_with
 from tests.kubernetes.test_runtime import finish
+from tests.runtimes.steps import shell
 from tools.cluster.runner_image import runner_tag
 
 __all__ = ["helm"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 
 import pytest
 
@@ -11,9 +12,9 @@ from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Handle, RuntimeStartError
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
-from tests.kubernetes.conftest import Kubectl, python, shell
-from tools.cluster.daemons import Daemons
-from tools.cluster.layout import Layout
+from tests.kubernetes.conftest import Kubectl
+from tests.kubernetes.killing import ClusterKiller, cluster_is_ours
+from tests.runtimes.steps import python, shell
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ async def said(runtime: KubernetesRuntime, handle: Handle) -> list[str]:
 async def finish(runtime: KubernetesRuntime, kubectl: Kubectl, handle: Handle) -> None:
     """Remove the attempt, and see that nothing of it is left."""
     await runtime.remove(handle)
-    for _ in range(300):
+    for _ in range(1500):
         if not kubectl.left():
             return
         await asyncio.sleep(0.2)
@@ -187,27 +188,15 @@ async def test_a_hundred_thousand_lines_each_once(runtime, attempt, kubectl):
     await finish(runtime, kubectl, handle)
 
 
-@pytest.mark.skipif(Daemons(Layout.default()).process("kube-apiserver") is None, reason="the cluster is not ours")
+@pytest.mark.alone
+@pytest.mark.skipif(not cluster_is_ours(), reason="the cluster is not ours")
 async def test_the_api_server_is_killed_and_comes_back(runtime, attempt, kubectl):
     program = "import time\nfor n in range(200): print(f'line-{n}', flush=True); time.sleep(0.1)"
     handle = await runtime.start(attempt(python(program)))
     reading = asyncio.create_task(said(runtime, handle))
     await asyncio.sleep(8)
-    await asyncio.to_thread(_restart_api_server)
+    await asyncio.to_thread(ClusterKiller(random.Random()).api_server)
     outcome = await runtime.wait(handle)
     assert classify(outcome) is None, outcome
     assert [line for line in await reading if line.startswith("line-")] == [f"line-{n}" for n in range(200)]
     await finish(runtime, kubectl, handle)
-
-
-def _restart_api_server() -> None:
-    from tools.cluster import control_plane
-    from tools.cluster.binaries import build
-
-    layout = Layout.default()
-    daemons = Daemons(layout)
-    process = daemons.process("kube-apiserver")
-    assert process is not None
-    process.kill()
-    process.wait()
-    control_plane.start(layout, build(layout.cache), daemons)

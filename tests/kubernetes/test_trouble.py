@@ -15,8 +15,9 @@ from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Handle, RuntimeStartError
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
-from tests.kubernetes.conftest import Kubectl, connect_with, python, shell
+from tests.kubernetes.conftest import Kubectl, connect_with
 from tests.kubernetes.test_runtime import finish
+from tests.runtimes.steps import python, shell
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -49,6 +50,7 @@ async def test_an_evicted_pod_is_tried_again(runtime, attempt, kubectl: Kubectl)
     await finish(runtime, kubectl, handle)
 
 
+@pytest.mark.alone
 async def test_a_pod_gives_way_to_one_of_a_higher_priority(runtime, attempt, kubectl: Kubectl):
     """And comes back to the queue or is tried again; the higher one runs."""
     classes = {f"{kubectl.namespace}-low": 1, f"{kubectl.namespace}-critical": 1000}
@@ -78,6 +80,7 @@ async def test_a_pod_gives_way_to_one_of_a_higher_priority(runtime, attempt, kub
         kubectl("delete", "priorityclass", *classes, "--wait=false", check=False)
 
 
+@pytest.mark.alone
 async def test_a_pod_on_a_node_that_must_be_left_is_tried_again(runtime, attempt, kubectl: Kubectl):
     """A taint with NoExecute is what Kubernetes puts on a node it has lost."""
     node = kubectl.json("get", "nodes")["items"][0]["metadata"]["name"]

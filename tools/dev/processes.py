@@ -25,7 +25,15 @@ import psutil
 from tools.dev.component import STARTER_VARIABLE
 from tools.dev.environment import ROOT
 
-__all__ = ["Component", "become_subreaper", "end_components", "end_descendants", "reap", "start_component"]
+__all__ = [
+    "Component",
+    "become_subreaper",
+    "end_components",
+    "end_descendants",
+    "reap",
+    "run_and_reap",
+    "start_component",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -123,6 +131,18 @@ def reap(components: Iterable[Component] = ()) -> None:
                 own[ended.si_pid].poll()  # its exit code belongs to the Popen object
             else:
                 os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def run_and_reap(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> int:
+    """Run a command in the checkout and return its exit code; meanwhile collect orphans that became our children.
+
+    For a subreaper: whoever in the command waits for such an orphan to be gone would see a zombie for ever.
+    """
+    process = subprocess.Popen(list(command), cwd=ROOT, env=environment)
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == process.pid:
+            return os.waitstatus_to_exitcode(status)
 
 
 def _signal_group(component: Component, number: signal.Signals) -> None:

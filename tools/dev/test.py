@@ -5,7 +5,8 @@ executor's child, servers. Coverage reaches all of them through a file in the en
 site-packages, which starts the measurement as long as a marker in the checkout names its
 configuration; no variable has to survive a cleaned environment. Measuring doubles what Python costs,
 so it is left out where that is much: the tests that generate hundreds of examples count for nothing,
-and of a whole running Airflow only the executor's child counts.
+and of a whole running Airflow only the executor's child counts. On a cluster and a container engine nothing
+is measured: what the tests with fakes cover must be enough.
 
 Whatever a test leaves running is found (we are the subreaper of all descendants) and ended.
 """
@@ -13,7 +14,6 @@ Whatever a test leaves running is found (we are the subreaper of all descendants
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import sysconfig
 import time
@@ -25,8 +25,9 @@ from typing import Any
 
 import coverage
 
+from tools.dev.cluster_of_tests import WANTED, cluster_for_tests, is_wanted
 from tools.dev.environment import ROOT
-from tools.dev.processes import become_subreaper, end_descendants
+from tools.dev.processes import become_subreaper, end_descendants, run_and_reap
 from tools.dev.signals import Stopped, raise_on_signals
 
 __all__ = ["BRANCH_LIMIT", "LINE_LIMIT", "figures", "main", "measured"]
@@ -42,11 +43,14 @@ _CHILD = "airflow_sop_provider.executors.child"
 _DATA = ROOT / ".coverage"
 _RUNNING = "airflow or postgres"
 _CLUSTER = "kubernetes or docker"
-"""Tests of `make test-kubernetes`, whose cluster takes long to build, and of `make test-docker`: a real engine."""
+"""Tests on a real cluster and on a real container engine."""
 _GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER})")
 _SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
 # a running Airflow has the machine to itself, and its start counts for the first test
 _AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not ({_CLUSTER})")
+# pods mostly wait: for an image, for the end of a grace period, for a kubelet
+_CLUSTER_TESTS = ("--verbose", "-n", "3", "--dist=loadgroup", "-m", f"({_CLUSTER}) and not alone")
+_ALONE_TESTS = ("--verbose", "--timeout=1800", "-m", "kubernetes and alone")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 
@@ -63,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes.append(_pytest(*_GENERATED_TESTS, *chosen))
         with measured(_CHILDREN):
             codes.append(_pytest(*_AIRFLOW_TESTS, *chosen))
+        codes += _cluster_tests(chosen)
         _combine()
         enough = _report()
     except Stopped:
@@ -71,6 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_descendants(grace=10)
     failed = any(code not in {0, _NO_TESTS} for code in codes) or set(codes) == {_NO_TESTS}
     return 1 if failed or not (enough or chosen) else 0
+
+
+def _cluster_tests(chosen: Sequence[str]) -> list[int]:
+    """Run the tests on a cluster and on a container engine; return the exit codes."""
+    if not is_wanted():
+        print(f"\nthe tests on a cluster and on a container engine run with {WANTED}=yes", flush=True)
+        return []
+    with cluster_for_tests() as up:
+        if not up:
+            print("\nno cluster: set KUBECONFIG to one of your own", flush=True)
+            return [1]
+        return [_pytest(*_CLUSTER_TESTS, *chosen), _pytest(*_ALONE_TESTS, *chosen)]
 
 
 @contextmanager
@@ -113,12 +130,9 @@ def _pytest(*arguments: str) -> int:
     began = time.monotonic()
     environment = {**os.environ, "SOP_HYPOTHESIS": "thorough"}
     command = [sys.executable, "-m", "pytest", "--durations=10", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    while True:
-        pid, status = os.waitpid(-1, 0)  # orphans of tests end here, too, and must not stay as zombies
-        if pid == process.pid:
-            print(f"took {time.monotonic() - began:.0f} s", flush=True)
-            return os.waitstatus_to_exitcode(status)
+    code = run_and_reap(command, environment=environment)
+    print(f"took {time.monotonic() - began:.0f} s", flush=True)
+    return code
 
 
 def _combine() -> None:
