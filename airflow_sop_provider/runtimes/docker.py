@@ -54,6 +54,7 @@ _SOCKETS = (Path("/run/docker.sock"), Path("/var/run/docker.sock"), Path("/run/p
 _AWAY_PAUSE_SECONDS = 1.0
 _TIMEOUT_GRACE_SECONDS = 5
 _FORCE_SECONDS = 30.0
+_OTHER_STARTER_LOOKS, _OTHER_STARTER_PAUSE_SECONDS = 25, 0.2
 _NO_ENGINE = 900  # aiodocker's status for "no connection"
 _CONFLICT, _NOT_FOUND, _SERVER_ERROR = 409, 404, 500
 
@@ -87,7 +88,6 @@ class DockerRuntime:
                 await self._create_and_start(spec, exists=existing is not None)
             found = await self._inspect(spec.name)
         except DockerError as error:
-            await self._take_back(spec.name)
             _cannot_start(spec, self._image, error)
         if found is None:
             raise RuntimeStartError(
@@ -221,12 +221,28 @@ class DockerRuntime:
             try:
                 await self._engine.containers.create(config, name=spec.name)
             except DockerError as error:
-                if error.status != _CONFLICT:  # another starter was first
+                if not _name_is_taken(error):
                     raise
+                if await self._started_by_another(spec.name):
+                    return
         container = self._engine.containers.container(spec.name)
-        # One that is there but never ran was left by a starter that died, maybe before its files were in place.
-        await container.put_archive(FILES_FOLDER, files_of(spec))  # type: ignore[no-untyped-call]  # aiodocker's
-        await container.start()
+        try:
+            # One that is there but never ran was left by a starter that died, maybe before its files were in place.
+            await container.put_archive(FILES_FOLDER, files_of(spec))  # type: ignore[no-untyped-call]  # aiodocker's
+            await container.start()
+        except DockerError:
+            await self._take_back(spec.name)
+            raise
+
+    async def _started_by_another(self, name: str) -> bool:
+        """Return whether the one that has the name is started within a moment; False: its starter is gone."""
+        for _ in range(_OTHER_STARTER_LOOKS):
+            # Podman has the name before it knows the container
+            found = await self._inspect(name)
+            if found is not None and handle_of(found, adopted=True).state != "created":
+                return True
+            await asyncio.sleep(_OTHER_STARTER_PAUSE_SECONDS)
+        return False
 
     async def _take_back(self, name: str) -> None:
         """Delete what a failed start left, so that nobody takes it for started."""
@@ -304,6 +320,11 @@ def connect_to_engine(address: str) -> Docker:
 
 def _id(handle: Handle) -> str:
     return handle.uid or handle.name
+
+
+def _name_is_taken(error: DockerError) -> bool:
+    # Docker says 409, Podman 4 says 500
+    return error.status == _CONFLICT or (error.status == _SERVER_ERROR and "already in use" in error.message)
 
 
 def _passing(error: DockerError) -> bool:

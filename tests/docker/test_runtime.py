@@ -14,7 +14,7 @@ from airflow_sop_provider.runtimes.docker import DockerRuntime, connect_to_engin
 from tests.runtimes.steps import python, shell
 from tools.cluster.runner_image import runner_tag
 
-pytestmark = [pytest.mark.xdist_group("docker"), pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 
 async def said(runtime: DockerRuntime, handle: Handle, offset: int = 0) -> list[str]:

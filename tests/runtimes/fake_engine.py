@@ -66,6 +66,8 @@ class FakeEngine:
         self.images = {IMAGE}
         self.engine = "Engine"
         self.fails: dict[str, list[int]] = {}
+        self.taken = 409
+        """Status of who creates a second container of a name."""
         self._socket = socket
         self._made = 0
 
@@ -124,7 +126,7 @@ class FakeEngine:
     async def _create(self, request: web.Request) -> web.Response:
         config, name = await request.json(), request.query["name"]
         if name in self.containers:
-            return _refuse(409, "the name is in use")
+            return _refuse(self.taken, "that name is already in use")
         if config["Image"] not in self.images:
             return _refuse(404, f"No such image: {config['Image']}")
         self._made += 1

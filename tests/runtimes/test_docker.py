@@ -92,11 +92,28 @@ async def test_a_second_start_adopts(runtime, engine):
     assert found.uid == first.uid
 
 
-async def test_one_that_another_starter_creates_at_the_same_time(runtime, engine):
+@pytest.mark.parametrize("status", [409, 500], ids=["Docker's", "Podman's"])
+async def test_one_that_another_starter_creates_and_then_dies(runtime, engine, monkeypatch, status):
+    monkeypatch.setattr("airflow_sop_provider.runtimes.docker._OTHER_STARTER_PAUSE_SECONDS", 0.01)
     engine.fails["json"] = [404]  # not there when we look
+    engine.taken = status
     await runtime._engine.containers.create(config_of(SPEC, image=IMAGE, network="none"), name=SPEC.name)
     assert (await runtime.start(SPEC)).state == "running"
     assert only(engine).files == files_of(SPEC)
+
+
+@pytest.mark.parametrize("status", [409, 500], ids=["Docker's", "Podman's"])
+async def test_one_that_another_starter_is_starting_is_left_to_it(runtime, engine, status):
+    engine.fails["json"] = [404, 404]  # nor right after we heard that the name is taken
+    engine.taken = status
+    other = runtime._engine.containers
+    container = await other.create(config_of(SPEC, image=IMAGE, network="none"), name=SPEC.name)
+    ours = asyncio.create_task(runtime.start(SPEC))
+    while engine.fails["json"]:  # noqa: ASYNC110  # the fake has no event for it
+        await asyncio.sleep(0.01)
+    await container.start()
+    assert (await ours).state == "running"
+    assert only(engine).files == b"", "its starter's business"
 
 
 @pytest.mark.parametrize(

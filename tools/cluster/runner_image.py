@@ -6,6 +6,7 @@ made from, our code is written anew each time. With a registry at hand use the C
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -42,9 +43,12 @@ def build_runner_image(cache: Path) -> Path:
     :raises ClusterProblem: a tool is missing, or a package could not be had.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    layers = [_debian(cache), _libraries(cache), _code(cache)]
     target = cache / "airflow-sop-runner.tar"
-    write_archive(target, layers, _config(), [runner_tag()])
+    # two who need it at once would write the same files; the lock goes with its holder
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        layers = [_debian(cache), _libraries(cache), _code(cache)]
+        write_archive(target, layers, _config(), [runner_tag()])
     return target
 
 

@@ -48,8 +48,8 @@ _GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUST
 _SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
 # a running Airflow has the machine to itself, and its start counts for the first test
 _AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not ({_CLUSTER})")
-# pods mostly wait: for an image, for the end of a grace period, for a kubelet
-_CLUSTER_TESTS = ("--verbose", "-n", "3", "--dist=loadgroup", "-m", f"({_CLUSTER}) and not alone")
+# pods mostly wait: for an image, for the end of a grace period, for a kubelet; a file's tests share a container engine
+_CLUSTER_TESTS = ("--verbose", "-n", "3", "--dist=loadfile", "-m", f"({_CLUSTER}) and not alone")
 _ALONE_TESTS = ("--verbose", "--timeout=1800", "-m", "kubernetes and alone")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
