@@ -22,7 +22,7 @@ import psutil
 from sqlalchemy import create_engine, text
 
 from tools.dev.environment import ROOT
-from tools.dev.instance import ADMIN, Instance
+from tools.dev.instance import ADMIN, Instance, component_environment
 from tools.dev.processes import Component, end_components, start_component
 from tools.dev.rest import AirflowApi, StepState
 from tools.dev.supervisor import COMPONENTS
@@ -101,7 +101,7 @@ class AirflowSystem:
         :param name: such as ``scheduler``, and ``scheduler-1`` for the second of them.
         """
         kind = name.rstrip("0123456789").rstrip("-")
-        environment = self.instance.environment(kind)
+        environment = component_environment(self.instance.home)
         environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), environment.get("PYTHONPATH", "")])
         environment |= {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
         command = [sys.executable, "-m", "tools.dev.component", *COMPONENTS[kind]]

@@ -24,7 +24,7 @@ from typing import TextIO
 from tools.dev.environment import ROOT
 from tools.dev.logs import telling_line
 
-__all__ = ["ADMIN", "EXECUTORS", "Instance", "InstanceError", "component_environment"]
+__all__ = ["ADMIN", "EXECUTORS", "LOCK_SECONDS", "Instance", "InstanceError", "component_environment"]
 
 ADMIN = "admin"
 """The one user of a local Airflow."""
@@ -33,11 +33,8 @@ EXECUTORS = "LocalExecutor,sop:airflow_sop_provider.executors.sop_executor.SopEx
 """SOP steps name ``sop``; an ordinary DAG put beside them finds the LocalExecutor."""
 
 _LOCAL_WORKERS = 32
-_LOCK_SECONDS = 60
-_API_SERVER_LOCK_SECONDS = 2
-"""Airflow 3.3's API server writes its audit entry (`action_logging`) in its event loop, and a request that holds
-SQLite's one write lock needs that loop to commit: each waits for the other until the lock's timeout. So the API
-server's is short, and who calls it tries again; the other components wait for the lock as long as it takes."""
+LOCK_SECONDS = 60
+"""How long a component waits for SQLite's one write lock; see also `tools.dev.sqlite_lock`."""
 
 
 class InstanceError(Exception):
@@ -76,7 +73,7 @@ class Instance:
     @property
     def connection(self) -> str:
         """SQLAlchemy URL of the metadata database."""
-        return self.database or self._sqlite(_LOCK_SECONDS)
+        return self.database or f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS}"
 
     @property
     def logs(self) -> Path:
@@ -110,16 +107,6 @@ class Instance:
             section: {key: value.replace("%", "%%") for key, value in options.items()}
             for section, options in sections.items()
         }
-
-    def environment(self, component: str) -> dict[str, str]:
-        """Return the environment of a component: api-server, scheduler, dag-processor or triggerer."""
-        environment = component_environment(self.home)
-        if component == "api-server" and not self.database:
-            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._sqlite(_API_SERVER_LOCK_SECONDS)
-        return environment
-
-    def _sqlite(self, lock_seconds: int) -> str:
-        return f"sqlite:///{self.home / 'airflow.db'}?timeout={lock_seconds}"
 
     def migrate(self) -> bool:
         """Bring the database to the installed versions; return whether anything had to be done.

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from tools.dev.instance import ADMIN, Instance
+from tools.dev.instance import ADMIN, Instance, component_environment
 from tools.dev.logs import telling_line
 from tools.dev.processes import (
     Component,
@@ -132,7 +132,7 @@ class LocalAirflow:
         self.components[name] = start_component(
             name,
             [sys.executable, "-m", "tools.dev.component", *COMPONENTS[name]],
-            environment=self.instance.environment(name),
+            environment=component_environment(self.instance.home),
             log=self._fresh_log(name),
         )
 
