@@ -15,6 +15,7 @@ from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
+from airflow_sop_provider.operators.pod_token import engine_access
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
@@ -45,11 +46,9 @@ def pod_fields(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
         "SOP_ASSIGNMENT_JSON": spec.files[ASSIGNMENT_FILE].decode(),
         "SOP_FLEET_YAML": spec.files.get(FLEET_FILE, b"").decode(),
     }
-    return {
-        **_pod_fields(assignment, settings, spec),
-        "cmds": ["/bin/sh", "-c", _START],
-        "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()],
-    }
+    fields = _pod_fields(assignment, settings, spec)
+    files = [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()]
+    return {**fields, "cmds": ["/bin/sh", "-c", _START], "env_vars": [*fields["env_vars"], *files]}
 
 
 def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
@@ -74,6 +73,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
     from kubernetes.client import models as k8s
 
     seccomp = k8s.V1SeccompProfile(type="RuntimeDefault")
+    engine = engine_access(settings.engine_url)
     return {
         "name": container_name(assignment.key),
         "random_name_suffix": False,
@@ -103,8 +103,12 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
             capabilities=k8s.V1Capabilities(drop=["ALL"]),
             seccomp_profile=seccomp,
         ),
-        "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource())],
-        "volume_mounts": [k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108 - the container's own
+        "env_vars": list(engine.environment),
+        "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource()), *engine.volumes],
+        "volume_mounts": [
+            k8s.V1VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - the container's own
+            *engine.mounts,
+        ],
     }
 
 

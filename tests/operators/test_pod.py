@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from kubernetes.client import models as k8s
+from kubernetes_validate import validate
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
@@ -101,6 +102,49 @@ def test_the_pod_for_a_runtime_is_the_operators_own(monkeypatch, tmp_path):
     assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("Never", 61)
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
+
+
+ENGINE = "https://engine.example/sop"
+
+
+def test_without_an_engine_a_pod_has_no_token_at_all():
+    spec = pod_manifest(assignment(), read_settings())["spec"]
+    (container,) = spec["containers"]
+    assert {"projected", "secret"}.isdisjoint(key for volume in spec["volumes"] for key in volume)
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    assert not any(one["name"].startswith("SOP_ENGINE") for one in container.get("env", ()))
+
+
+def test_with_an_engine_a_pod_has_a_token_for_it_and_for_nothing_else(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    pod = pod_manifest(assignment(), read_settings())
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment == {
+        "SOP_ENGINE_URL": ENGINE,
+        "SOP_ENGINE_TOKEN_FILE": "/var/run/secrets/sop-engine/token",
+    }
+    (volume,) = [one for one in spec["volumes"] if "projected" in one]
+    assert volume["projected"]["sources"] == [
+        {"serviceAccountToken": {"audience": "sop-engine", "expirationSeconds": 600, "path": "token"}}
+    ], "no second source: neither the cluster's certificate nor a token for its API"
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/var/run/secrets/sop-engine", True)
+    assert spec["automountServiceAccountToken"] is False
+    validate(pod, "1.34.0", strict=True)
+
+
+def test_the_operators_own_pod_has_the_same_token(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    pod = operator().build_pod_request_obj()
+    (container,) = pod.spec.containers
+    names = [one.name for one in container.env]
+    assert {"SOP_ENGINE_URL", "SOP_ENGINE_TOKEN_FILE", "SOP_ASSIGNMENT_JSON"} <= set(names)
+    (projected,) = [one.projected for one in pod.spec.volumes if one.projected]
+    assert projected.sources[0].service_account_token.audience == "sop-engine"
+    assert pod.spec.automount_service_account_token is False
 
 
 def test_a_pod_may_do_no_more_than_its_step_needs(monkeypatch):
