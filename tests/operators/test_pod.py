@@ -14,9 +14,11 @@ from kubernetes_validate import validate
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.contract.portable import COPY_MODULE, RUNNER_FOLDER, start_command
 from airflow_sop_provider.contract.verdict_lines import lines_of
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields, pod_manifest
+from airflow_sop_provider.operators.pod_image import COPY_BYTES
 from airflow_sop_provider.operators.sop_step import SopStepOperator
 
 KEY = AttemptKey(sop="s", run_id="manual__2026-01-01T00:00:00+00:00", step="a", attempt=1, task_instance_id="t")
@@ -29,8 +31,12 @@ def assignment(**values):
 
 
 def operator(**values):
+    return operator_of(assignment(**values))
+
+
+def operator_of(work):
     task = SopStepOperator(task_id="a", executor_config={"sop": {}})
-    for field, value in pod_fields(assignment(**values), read_settings()).items():
+    for field, value in pod_fields(work, read_settings()).items():
         assert hasattr(task, field), f"KubernetesPodOperator has no {field}"
         setattr(task, field, value)
     return task
@@ -145,6 +151,76 @@ def test_the_operators_own_pod_has_the_same_token(monkeypatch):
     (projected,) = [one.projected for one in pod.spec.volumes if one.projected]
     assert projected.sources[0].service_account_token.audience == "sop-engine"
     assert pod.spec.automount_service_account_token is False
+
+
+TOOL = {"id": "a", "command": {"image": "tool:1", "command": ["run"]}}
+
+
+def in_image(**values):
+    payload = StepPayload(kind="step", sop="s", version="1", digest="d", step=TOOL, inputs={"x": {}}, **values)
+    return Assignment(key=KEY, payload=payload, inputs={"x": "a value"})
+
+
+def test_a_step_with_an_image_runs_in_it_under_the_contract_of_every_step(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__IMAGE", "our/runner:1")
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    limits = {"memory_bytes": 1000, "cpu_millis": 250, "ephemeral_storage_bytes": 5, "timeout_seconds": 60.0}
+    pod, plain = (pod_manifest(one(**limits), read_settings()) for one in (in_image, assignment))
+    validate(pod, "1.34.0", strict=True)
+    spec = pod["spec"]
+    (container,), (copying,), (usual,) = spec["containers"], spec["initContainers"], plain["spec"]["containers"]
+    assert (container["name"], container["image"], container["command"]) == ("base", "tool:1", start_command())
+    assert copying["image"] == "our/runner:1"
+    assert copying["command"] == ["python", "-m", COPY_MODULE, RUNNER_FOLDER]
+    assert "env" not in copying
+    assert copying["securityContext"] == container["securityContext"] == usual["securityContext"]
+    assert copying["resources"] == container["resources"], "a quota may ask for limits of every container"
+    assert container["resources"]["limits"] == {
+        **usual["resources"]["limits"], "ephemeral-storage": str(5 + COPY_BYTES)
+    }  # fmt: skip
+    assert container["env"] == usual["env"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts[RUNNER_FOLDER]["readOnly"] is True
+    assert [one["mountPath"] for one in copying["volumeMounts"]] == [RUNNER_FOLDER], "no token, no files"
+    for field in ("securityContext", "activeDeadlineSeconds", "automountServiceAccountToken", "restartPolicy"):
+        assert spec[field] == plain["spec"][field]
+    assert not plain["spec"].get("initContainers")
+
+
+def test_what_the_sites_template_gives_the_runner_as_environment_is_not_given_to_a_steps_image(monkeypatch, tmp_path):
+    template = tmp_path / "pod.yaml"
+    template.write_text(
+        "apiVersion: v1\nkind: Pod\nspec:\n  nodeSelector: {disk: fast}\n  containers:\n"
+        "  - {name: base, imagePullPolicy: Always, env: [{name: FLEET_PASSWORD, value: hunter2}],\n"
+        "     envFrom: [{secretRef: {name: fleet}}]}\n"
+    )
+    monkeypatch.setenv("AIRFLOW__SOP__POD_TEMPLATE_FILE", str(template))
+    assert "hunter2" in str(pod_manifest(assignment(), read_settings()))
+    pod = pod_manifest(in_image(), read_settings())
+    (container,) = pod["spec"]["containers"]
+    assert "hunter2" not in str(pod)
+    assert "envFrom" not in container
+    assert (container["imagePullPolicy"], pod["spec"]["nodeSelector"]) == ("Always", {"disk": "fast"})
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    assert "hunter2" not in str(operator_of(in_image()).build_pod_request_obj())
+    assert "hunter2" in str(operator_of(assignment()).build_pod_request_obj())
+
+
+def test_the_operators_own_pod_hands_the_assignment_to_the_image_through_the_init_container(monkeypatch, tmp_path):
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    pod = operator_of(in_image()).build_pod_request_obj()
+    (container,), (copying,) = pod.spec.containers, pod.spec.init_containers
+    assert container.command == start_command()
+    assert {one.name: one.value for one in container.env} == {"SOP_STEP": f"{RUNNER_FOLDER}/assignment.json"}
+    command = [str(tmp_path) if part == RUNNER_FOLDER else part for part in copying.command]
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@" > "$(dirname "$0")/called"\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {one.name: one.value for one in copying.env} | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(command, env=environment, check=True)
+    assert Assignment.model_validate_json((tmp_path / "assignment.json").read_bytes()) == in_image()
+    assert (tmp_path / "called").read_text().split() == ["-m", COPY_MODULE, str(tmp_path)]
 
 
 def test_a_pod_may_do_no_more_than_its_step_needs(monkeypatch):
