@@ -15,7 +15,7 @@ from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
-from airflow_sop_provider.operators.pod_image import COPY_BYTES, fields_of_image, without_site_variables
+from airflow_sop_provider.operators.pod_image import COPY_BYTES, fields_of_image, settle
 from airflow_sop_provider.operators.pod_token import engine_access
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
@@ -70,7 +70,7 @@ def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any
     operator = KubernetesPodOperator(task_id=assignment.key.step, **fields)
     pod = operator.build_pod_request_obj(context=None, dry_run=True)
     if spec.image is not None:
-        without_site_variables(pod.spec.containers, operator.base_container_name)
+        settle(pod.spec, operator.base_container_name)
     manifest: dict[str, Any] = ApiClient().sanitize_for_serialization(pod)
     # a step has no use for the addresses of the namespace's Services
     manifest["spec"].setdefault("enableServiceLinks", False)

@@ -5,7 +5,6 @@ So the container is the author's image and nothing else, and logs, verdict, limi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.contract.portable import COPY_MODULE, RUNNER_FOLDER, start_command
@@ -14,7 +13,7 @@ from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE
 if TYPE_CHECKING:
     from kubernetes.client import models as k8s
 
-__all__ = ["COPY_BYTES", "fields_of_image", "without_site_variables"]
+__all__ = ["COPY_BYTES", "fields_of_image", "settle"]
 
 COPY_BYTES = 192 * 1024 * 1024
 """More than the copy takes; added to the step's limit of temporary files, which the copy counts for."""
@@ -65,12 +64,15 @@ def fields_of_image(
     }
 
 
-def without_site_variables(containers: Sequence[k8s.V1Container], name: str) -> None:
-    """Take from container ``name`` what the site's pod template gives the runner as environment.
+def settle(pod: k8s.V1PodSpec, name: str) -> None:
+    """Give a built pod what follows from the site's pod template: less in container ``name``, the same where we copy.
 
-    Credentials of the fleet may be among it, and the image is of the author's choice; it keeps its own variables.
+    The template gives the runner its environment, with credentials of the fleet perhaps; an image of the author's
+    choice keeps to its own. How images are pulled holds for the runner's, too.
     """
-    for container in containers:
-        if container.name == name:
-            container.env = [one for one in container.env or () if one.name.startswith(_OURS)]
-            container.env_from = None
+    (container,) = [one for one in pod.containers if one.name == name]
+    container.env = [one for one in container.env or () if one.name.startswith(_OURS)]
+    container.env_from = None
+    for one in pod.init_containers:
+        if one.name == _INIT:
+            one.image_pull_policy = container.image_pull_policy

@@ -85,13 +85,13 @@ class SopStepOperator(KubernetesPodOperator):
         return outputs
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
-        """Return the step's pod; one of an image of its own gets no variables of the site's pod template."""
+        """Return the step's pod; `pod_image` has its say where it names an image."""
         from airflow_sop_provider.contract.portable import start_command
-        from airflow_sop_provider.operators.pod_image import without_site_variables
+        from airflow_sop_provider.operators.pod_image import settle
 
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
         if self.cmds == start_command():
-            without_site_variables(pod.spec.containers, self.base_container_name)
+            settle(pod.spec, self.base_container_name)
         return pod
 
     def on_kill(self) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
 from airflow_sop_provider.contract.portable import COPY_MODULE, IMAGE_PROGRAM, RUNNER_FOLDER
@@ -78,7 +78,7 @@ class RunnerVolume:
     async def _fill(self, volume: str) -> None:
         from aiodocker.exceptions import DockerError
 
-        config = {
+        config: dict[str, Any] = {
             "Image": self._image,
             "Entrypoint": ["python", "-m", COPY_MODULE, RUNNER_FOLDER],
             "Cmd": [],

@@ -30,9 +30,10 @@ async def engine(runtime: DockerRuntime, tmp_path: Path) -> AsyncIterator[Docker
         await runtime.stop(handle, grace=0)
         await runtime.remove(handle)
     await runtime._engine.images.delete(FOREIGN, force=True)
-    for volume in (await runtime._engine.volumes.list())["Volumes"]:
+    volumes: Any = runtime._engine.volumes
+    for volume in (await volumes.list())["Volumes"]:
         if volume["Name"].startswith("sop-runner-"):
-            await (await runtime._engine.volumes.get(volume["Name"])).delete()
+            await (await volumes.get(volume["Name"])).delete()
 
 
 def shell(script: str, **more: Any) -> dict[str, Any]:

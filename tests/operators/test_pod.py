@@ -201,6 +201,7 @@ def test_what_the_sites_template_gives_the_runner_as_environment_is_not_given_to
     assert "hunter2" not in str(pod)
     assert "envFrom" not in container
     assert (container["imagePullPolicy"], pod["spec"]["nodeSelector"]) == ("Always", {"disk": "fast"})
+    assert pod["spec"]["initContainers"][0]["imagePullPolicy"] == "Always"
     cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
     monkeypatch.setattr(SopStepOperator, "hook", cluster)
     assert "hunter2" not in str(operator_of(in_image()).build_pod_request_obj())
