@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COPY_BYTES", "fields_of_image", "settle"]
 
-COPY_BYTES = 192 * 1024 * 1024
+COPY_BYTES = 128 * 1024 * 1024
 """More than the copy takes; added to the step's limit of temporary files, which the copy counts for."""
 
 _VOLUME = "sop-runner"
