@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
 from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
@@ -47,6 +48,7 @@ class SopSettings:
     :param realtime_slots: slots of a new pool ``sop_realtime``.
     :param batch_slots: slots of a new pool ``sop_batch``.
     :param gpu_resource: Kubernetes' name of a GPU.
+    :param engine_url: where a step's pod reaches the engine, None: nowhere.
     :param docker_network: network of Docker containers.
     :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
@@ -73,6 +75,7 @@ class SopSettings:
     batch_slots: int
     gpu_resource: str
     docker_network: str
+    engine_url: str | None
 
     def of_runtimes(self) -> RuntimeSettings:
         """Return what the runtimes need of it."""
@@ -114,6 +117,7 @@ def read_settings() -> SopSettings:
         batch_slots=int(_number("batch_slots")),
         gpu_resource=_text("gpu_resource"),
         docker_network=_text("docker_network"),
+        engine_url=_url("engine_url"),
     )
 
 
@@ -134,6 +138,16 @@ def _text(option: str) -> str:
 def _path(option: str, default: Path) -> Path:
     value = _text(option)
     return Path(value).expanduser().absolute() if value else default
+
+
+def _url(option: str) -> str | None:
+    """Return an address, None for an empty one; it is readable in every pod's spec, so it may hold no password."""
+    text = _text(option)
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc):
+        shown = text if "@" not in text else "not shown here, as it may hold a password"
+        raise SettingsError(f"[{CONFIG_SECTION}] {option} is {shown}; give http(s)://HOST[:PORT][/PATH].")
+    return text.rstrip("/") or None
 
 
 def _number(option: str, *, minimum: float | None = None) -> float:

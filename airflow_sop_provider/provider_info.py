@@ -66,6 +66,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         " version as tag.",
         "",
     ),
+    "engine_url": _option(
+        "Address at which a step's pod reaches the engine, which Airflow's API server serves. With it every pod gets a"
+        " short-lived token of its own for the engine and nothing else. Empty: no token, and steps call no engine.",
+        "",
+        example="http://airflow-api-server.airflow:8080/sop",
+    ),
     "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),
     "pod_template_file": _option(
         "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",

@@ -54,6 +54,9 @@ def test_options_come_from_the_environment(monkeypatch):
         ("KEEP_FAILED_SECONDS", "-1", "at least 0"),
         ("RUNTIME", "dokcer", "auto, kubernetes, docker or local"),
         ("RUNTIME", "docker,", "auto, kubernetes, docker or local"),
+        ("ENGINE_URL", "engine:8080", "http"),
+        ("ENGINE_URL", "http://", "http"),
+        ("ENGINE_URL", "https://me:hunter2@engine", "http"),
         ("PAUSED_UPON_CREATION", "perhaps", "True or False"),
     ],
 )
@@ -66,3 +69,16 @@ def test_a_bad_value_names_the_option_and_the_remedy(monkeypatch, option, value,
 def test_runtimes_may_be_given_in_order(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SOP__RUNTIME", "docker, local")
     assert read_settings().runtime == ("docker", "local")
+
+
+def test_an_engine_has_an_address_or_there_is_none(monkeypatch):
+    assert read_settings().engine_url is None
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", "https://engine.example:8443/sop/")
+    assert read_settings().engine_url == "https://engine.example:8443/sop"
+
+
+def test_a_password_in_an_address_is_not_repeated(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", "https://me:hunter2@engine")
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert "hunter2" not in str(refused.value)

@@ -33,15 +33,26 @@ def attempt_spec(assignment: Assignment, settings: AttemptSettings) -> AttemptSp
     :raises OSError: the fleet file exists and cannot be read.
     """
     payload = assignment.payload
+    image = _image(assignment)
+    # what runs in an image of the author's choice reaches no data source, so it need not know the servers
+    fleet = {} if image else _fleet(settings)
     return AttemptSpec(
         name=container_name(assignment.key),
         argv=(sys.executable, "-m", RUNNER_MODULE),
-        files={ASSIGNMENT_FILE: assignment.model_dump_json(exclude_none=True).encode(), **_fleet(settings)},
+        files={ASSIGNMENT_FILE: assignment.model_dump_json(exclude_none=True).encode(), **fleet},
         memory_bytes=payload.memory_bytes,
         cpu_millis=payload.cpu_millis,
         timeout_seconds=payload.timeout_seconds,
         labels=_labels(assignment),
+        image=image,
     )
+
+
+def _image(assignment: Assignment) -> str | None:
+    """Return the image that a ``command`` names; only its own task runs in it, not the one that lists its items."""
+    command = assignment.payload.step.get("command") if assignment.payload.kind in ("step", "rollback") else None
+    image = command.get("image") if isinstance(command, dict) else None
+    return str(image) if image else None
 
 
 def _fleet(settings: AttemptSettings) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 The assignment travels in the pod's environment and is put into a file before the runner starts;
 the verdict comes back as the container's termination message. Neither a sidecar nor an exec into
-the pod is needed, so the pod is exactly one container.
+the pod is needed, so the pod is exactly one container, and before it an init container where the step names an image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
+from airflow_sop_provider.operators.pod_image import COPY_BYTES, fields_of_image, settle
+from airflow_sop_provider.operators.pod_token import engine_access
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
@@ -45,11 +47,11 @@ def pod_fields(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
         "SOP_ASSIGNMENT_JSON": spec.files[ASSIGNMENT_FILE].decode(),
         "SOP_FLEET_YAML": spec.files.get(FLEET_FILE, b"").decode(),
     }
-    return {
-        **_pod_fields(assignment, settings, spec),
-        "cmds": ["/bin/sh", "-c", _START],
-        "env_vars": [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()],
-    }
+    fields = _pod_fields(assignment, settings, spec)
+    if spec.image is not None:
+        return fields | fields_of_image(spec.image, settings.image, fields, environment["SOP_ASSIGNMENT_JSON"])
+    files = [k8s.V1EnvVar(name=name, value=value) for name, value in environment.items()]
+    return {**fields, "cmds": ["/bin/sh", "-c", _START], "env_vars": [*fields["env_vars"], *files]}
 
 
 def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
@@ -60,10 +62,15 @@ def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
     from kubernetes.client import ApiClient
 
-    fields = _pod_fields(assignment, settings, attempt_spec(assignment, settings))
+    spec = attempt_spec(assignment, settings)
+    fields = {**_pod_fields(assignment, settings, spec), "cmds": ["python", "-m", RUNNER_MODULE]}
+    if spec.image is not None:
+        fields |= fields_of_image(spec.image, settings.image, fields)
     fields["namespace"] = settings.namespace or "default"
-    operator = KubernetesPodOperator(task_id=assignment.key.step, cmds=["python", "-m", RUNNER_MODULE], **fields)
+    operator = KubernetesPodOperator(task_id=assignment.key.step, **fields)
     pod = operator.build_pod_request_obj(context=None, dry_run=True)
+    if spec.image is not None:
+        settle(pod.spec, operator.base_container_name)
     manifest: dict[str, Any] = ApiClient().sanitize_for_serialization(pod)
     # a step has no use for the addresses of the namespace's Services
     manifest["spec"].setdefault("enableServiceLinks", False)
@@ -74,6 +81,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
     from kubernetes.client import models as k8s
 
     seccomp = k8s.V1SeccompProfile(type="RuntimeDefault")
+    engine = engine_access(settings.engine_url)
     return {
         "name": container_name(assignment.key),
         "random_name_suffix": False,
@@ -82,7 +90,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
         "pod_template_file": settings.pod_template_file,
         "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
         "priority_class_name": _priority_class(assignment, settings.priority_class_prefix),
-        "container_resources": _resources(assignment, settings),
+        "container_resources": _resources(assignment, settings, has_image=spec.image is not None),
         "annotations": _bandwidth(assignment),
         "active_deadline_seconds": None if spec.timeout_seconds is None else int(spec.timeout_seconds) + 1,
         "termination_grace_period": max(1, round(settings.termination_grace_seconds)),
@@ -103,8 +111,12 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
             capabilities=k8s.V1Capabilities(drop=["ALL"]),
             seccomp_profile=seccomp,
         ),
-        "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource())],
-        "volume_mounts": [k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108 - the container's own
+        "env_vars": list(engine.environment),
+        "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource()), *engine.volumes],
+        "volume_mounts": [
+            k8s.V1VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - the container's own
+            *engine.mounts,
+        ],
     }
 
 
@@ -142,7 +154,7 @@ def _priority_class(assignment: Assignment, prefix: str | None) -> str | None:
     return f"{prefix}-{known_priority(assignment.execution.get(PRIORITY_KEY)) or assignment.payload.priority}"
 
 
-def _resources(assignment: Assignment, settings: SopSettings) -> k8s.V1ResourceRequirements:
+def _resources(assignment: Assignment, settings: SopSettings, *, has_image: bool) -> k8s.V1ResourceRequirements:
     from kubernetes.client import models as k8s
 
     payload = assignment.payload
@@ -152,7 +164,8 @@ def _resources(assignment: Assignment, settings: SopSettings) -> k8s.V1ResourceR
     if payload.memory_bytes is not None:
         limits["memory"] = str(payload.memory_bytes)
     if payload.ephemeral_storage_bytes is not None:
-        limits["ephemeral-storage"] = str(payload.ephemeral_storage_bytes)
+        copied = COPY_BYTES if has_image else 0
+        limits["ephemeral-storage"] = str(payload.ephemeral_storage_bytes + copied)
     if payload.gpus is not None:
         limits[settings.gpu_resource] = str(payload.gpus)
     return k8s.V1ResourceRequirements(limits=limits or None, requests=limits or None)

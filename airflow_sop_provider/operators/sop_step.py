@@ -84,6 +84,16 @@ class SopStepOperator(KubernetesPodOperator):
         self.do_xcom_push = True  # off until now, because for this operator it means a sidecar
         return outputs
 
+    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
+        """Return the step's pod; `pod_image` has its say where it names an image."""
+        from airflow_sop_provider.contract.portable import start_command
+        from airflow_sop_provider.operators.pod_image import settle
+
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        if self.cmds == start_command():
+            settle(pod.spec, self.base_container_name)
+        return pod
+
     def on_kill(self) -> None:
         """End the attempt; returns once nothing of it runs."""
         if self._attempt is not None:

@@ -2,6 +2,7 @@
 
 The program stays in the attempt's process group, so that a runtime that ends the group ends it
 too, whatever the runner is doing. It learns from ``SOP_OUTPUTS`` where to write its outputs (JSON).
+Where the step names an image, a runtime has brought the runner into a container of it (`contract.portable`).
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow_sop_provider.contract.exit_codes import ErrorType, error_type_of_exit_code
+from airflow_sop_provider.contract.portable import IMAGE_PROGRAM
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, bad_data
-from airflow_sop_provider.runner.programs import guarded, inherited_environment
+from airflow_sop_provider.runner.programs import guarded, in_another_image, inherited_environment
 from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import OUTPUTS_LIMIT
 
-__all__ = ["LOCAL_MARK", "LONGEST_LINE", "pump", "run_command"]
+__all__ = ["LONGEST_LINE", "pump", "run_command"]
 
 LONGEST_LINE = 64 * 1024
 """Bytes of output in one log line; longer lines go on in the next, so that memory stays bounded."""
-
-LOCAL_MARK = "SOP_ATTEMPT"
-"""Variable that the local runtime sets on its attempts; in a container the image is what we run in."""
 
 _LAST_LINES = 10
 _SIGNAL_BASE = 128
@@ -38,14 +37,19 @@ def run_command(context: StepContext) -> Any:
     """Run the step's command and return its outputs, ``{"exit_code": 0}`` if it wrote none.
 
     :raises StepFailureError: with the program's own exit code if that is not 0; exit 65
-        (``command-outputs``) if its outputs are not JSON or too large; exit 78 if it cannot be started.
+        (``command-outputs``) if its outputs are not JSON or too large; exit 78 if it cannot be started,
+        or if the step names an image and this is not a container of it.
     """
+    image = context.step["command"].get("image")
+    if image and not in_another_image():
+        raise bad_configuration(
+            "image-not-used", f"The step is to run in `{image}`, and this runner was not started in it. "
+            "Bring Airflow's airflow-sop-provider to the runner's version.",
+        )  # fmt: skip
     command = _rendered(context)
     program, *arguments = command["argv"]
     argv = guarded(program, arguments, "command-not-found")
     context.action("command", f"Running {' '.join(command['argv'])}", program=program)
-    if command["image"] and LOCAL_MARK in os.environ:
-        context.log.info(f"The local runtime has no images: `{command['image']}` is not used.")
     with tempfile.TemporaryDirectory(prefix="sop-command-") as folder:
         outputs = Path(folder) / "outputs.json"
         environment = {**inherited_environment(), **command["env"], "SOP_OUTPUTS": str(outputs)}
@@ -59,11 +63,24 @@ def _rendered(context: StepContext) -> dict[str, Any]:
     command = context.render(context.step["command"], "command")
     head = command.get("command") or []
     argv = [head] if isinstance(head, str) else list(head)
-    argv += command.get("args") or []
+    arguments = command.get("args") or []
+    argv = [*argv, *arguments] if argv or not command.get("image") else _program_of_image(arguments)
     if not argv:
         raise bad_configuration("command-empty", "The step names no program: set `command.command` or `command.args`.")
     environment = {str(name): _text(value) for name, value in (command.get("env") or {}).items()}
-    return {"argv": [_text(part) for part in argv], "env": environment, "image": command.get("image")}
+    return {"argv": [_text(part) for part in argv], "env": environment}
+
+
+def _program_of_image(arguments: list[Any]) -> list[Any]:
+    """Return what the image itself would start with ``arguments``: its entry point, and without arguments its own."""
+    known = os.environ.get(IMAGE_PROGRAM)
+    if known is None:
+        raise bad_configuration(
+            "entry-point-unknown", "Kubernetes does not tell what an image starts by itself: name the program with "
+            "`command.command`.",
+        )  # fmt: skip
+    program = json.loads(known)
+    return [*program["entrypoint"], *(arguments or program["cmd"])]
 
 
 def _text(value: object) -> str:

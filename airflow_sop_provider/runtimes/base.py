@@ -93,6 +93,8 @@ class AttemptSpec:
     :param cpu_millis: CPU limit in thousandths of a core, for runtimes that can set one; None for no limit.
     :param timeout_seconds: wall-clock limit from the program's start, None for no limit.
     :param labels: kept with the attempt and given back by `Runtime.find`.
+    :param image: image of its container, None for the runtime's own; the runtime brings the runner into it
+        (`contract.portable`), and ``argv`` is not used.
     :param pod: the pod to run it in, as JSON, for the runtime that has pods: image, limits and all that a site
         wants; the runtime adds name, files and labels.
     """
@@ -105,6 +107,7 @@ class AttemptSpec:
     cpu_millis: int | None = None
     timeout_seconds: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
     pod: Mapping[str, Any] | None = None
 
 

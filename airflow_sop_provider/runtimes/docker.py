@@ -39,6 +39,7 @@ from airflow_sop_provider.runtimes.docker_container import (
     outcome_of,
     verdict_of,
 )
+from airflow_sop_provider.runtimes.docker_images import RunnerVolume, image_variables
 from airflow_sop_provider.runtimes.docker_logs import lines_after
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class DockerRuntime:
     """Runs attempts as containers of one engine.
 
     :param engine: client of the engine; ours to close.
-    :param image: image of every attempt; never pulled, because a site decides which image carries its steps.
+    :param image: image of every attempt whose step names none. No image is ever pulled, because a site decides what
+        runs on its engine.
     :param network: network of the containers, such as ``bridge``, ``none`` or one of the site's own.
     """
 
@@ -73,6 +75,7 @@ class DockerRuntime:
         self._engine = engine
         self._image = image
         self._network = network
+        self._runner_volume = RunnerVolume(engine, image)
         self._stopped: set[str] = set()
         self._overs: dict[str, asyncio.Task[Outcome]] = {}
         self._tells_oom: bool | None = None
@@ -217,7 +220,7 @@ class DockerRuntime:
         from aiodocker.exceptions import DockerError
 
         if not exists:
-            config = config_of(spec, image=self._image, network=self._network)
+            config = await self._config(spec)
             try:
                 await self._engine.containers.create(config, name=spec.name)
             except DockerError as error:
@@ -243,6 +246,13 @@ class DockerRuntime:
                 return True
             await asyncio.sleep(_OTHER_STARTER_PAUSE_SECONDS)
         return False
+
+    async def _config(self, spec: AttemptSpec) -> dict[str, Any]:
+        if spec.image is None:
+            return config_of(spec, image=self._image, network=self._network)
+        volume = await self._runner_volume.name()
+        variables = await image_variables(self._engine, spec.image)
+        return config_of(spec, image=self._image, network=self._network, runner_volume=volume, variables=variables)
 
     async def _take_back(self, name: str) -> None:
         """Delete what a failed start left, so that nobody takes it for started."""
@@ -336,6 +346,8 @@ def _cannot_start(spec: AttemptSpec, image: str, error: DockerError) -> NoReturn
     if error.status == _NOT_FOUND and "image" in error.message.lower():
         kind, code = ErrorType.PERMANENT, "image-not-found"
         text = f"the engine has no image {image}; load one (`make image`) or set [sop] image"
+        if spec.image is not None and spec.image in error.message:
+            text = f"the engine has no image {spec.image}; pull it there (`docker pull`) or correct the step's `image`"
     elif _passing(error) or error.status == _CONFLICT:
         kind, code, text = ErrorType.TRANSIENT, "runtime-api", "the container engine cannot take it now"
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from airflow_sop_provider.contract.portable import RUNNER_FOLDER, start_command
 from airflow_sop_provider.contract.verdict import Verdict
 from airflow_sop_provider.runtimes.base import (
     CONTAINER_USER,
@@ -50,11 +51,19 @@ _OVER = frozenset({"exited", "dead", "stopped"})
 _NEVER = frozenset({"created", "configured", "initialized"})
 
 
-def config_of(spec: AttemptSpec, *, image: str, network: str) -> dict[str, Any]:
-    """Return what to create the container with: no privileges, nothing writable but /tmp and its own files."""
-    variables = {
+def config_of(
+    spec: AttemptSpec, *, image: str, network: str, runner_volume: str = "", variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what to create the container with: no privileges, nothing writable but /tmp and its own files.
+
+    :param image: the runner's, for a step that names no image of its own.
+    :param runner_volume: volume with a copy of the runner, for a step that names an image.
+    :param variables: further variables of the runtime.
+    """
+    environment = {
         "HOME": "/tmp",  # noqa: S108 - the container's own
         **spec.env,
+        **(variables or {}),
         **announced_files(spec),
         "SOP_VERDICT": VERDICT_PATH,
         "SOP_TERMINATION_LOG": f"{FILES_FOLDER}/{_OUT}/{TERMINATION_FILE}",
@@ -73,13 +82,15 @@ def config_of(spec: AttemptSpec, *, image: str, network: str) -> dict[str, Any]:
         host |= {"Memory": spec.memory_bytes, "MemorySwap": spec.memory_bytes}  # the same: no swap
     if spec.cpu_millis is not None:
         host["NanoCpus"] = spec.cpu_millis * 1_000_000
+    if spec.image is not None:
+        host["Binds"] = [f"{runner_volume}:{RUNNER_FOLDER}:ro"]
     return {
-        "Image": image,
+        "Image": spec.image or image,
         # the program is the image's Python, not the one of this host
-        "Entrypoint": ["python", *spec.argv[1:]],
+        "Entrypoint": ["python", *spec.argv[1:]] if spec.image is None else start_command(),
         "Cmd": [],
         "User": f"{CONTAINER_USER}:{CONTAINER_USER}",
-        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
         "Labels": {**MANAGED_BY, **own, **{f"{_LABEL}{name}": value for name, value in spec.labels.items()}},
         "Volumes": {FILES_FOLDER: {}},  # of its own, and deleted with it
         "HostConfig": host,

@@ -74,13 +74,14 @@ def has_terminated(pod: Pod, container: str) -> bool:
 
 def stuck_reason(pod: Pod, container: str) -> tuple[Literal["never", "not-now"], str, str] | None:
     """Return why a container cannot be started, if it cannot: for ever or only now, our reason, Kubernetes' message."""
-    waiting = _state(pod, container).get("waiting") or {}
-    reason, message = waiting.get("reason", ""), str(waiting.get("message") or "")
-    if reason in _NEVER_RUNS:
-        return "never", reason, message
-    if reason in _CANNOT_PULL:
-        missing = any(sign in message.lower() for sign in _NOT_THERE)
-        return ("never", "ImageNotFound", message) if missing else ("not-now", "ImagePullFailed", message)
+    for state in (_state(pod, container), *_init_states(pod)):
+        waiting = state.get("waiting") or {}
+        reason, message = waiting.get("reason", ""), str(waiting.get("message") or "")
+        if reason in _NEVER_RUNS:
+            return "never", reason, message
+        if reason in _CANNOT_PULL:
+            missing = any(sign in message.lower() for sign in _NOT_THERE)
+            return ("never", "ImageNotFound", message) if missing else ("not-now", "ImagePullFailed", message)
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return "not-now", "Unschedulable", str(condition.get("message") or "")
@@ -113,11 +114,17 @@ def _reason(pod: Pod, ended: dict[str, Any] | None) -> str | None:
 
 
 def _failed_init(pod: Pod) -> str | None:
-    for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
-        ended = (status.get("state") or {}).get("terminated")
+    for state in _init_states(pod):
+        ended = state.get("terminated")
         if ended and ended.get("exitCode"):
-            return "InitContainerFailed"
+            # the limit is the attempt's own, so more of it helps as it helps the attempt
+            return "OOMKilled" if ended.get("reason") == "OOMKilled" else "InitContainerFailed"
     return None
+
+
+def _init_states(pod: Pod) -> list[dict[str, Any]]:
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    return [dict(status.get("state") or {}) for status in statuses]
 
 
 def _status(pod: Pod, container: str) -> dict[str, Any]:

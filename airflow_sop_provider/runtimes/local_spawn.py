@@ -52,6 +52,11 @@ def check_spec(spec: AttemptSpec) -> None:
         problem = f"its name must be a DNS label, not {spec.name!r}"
     elif not spec.argv:
         problem = "`argv` is empty"
+    elif spec.image is not None:
+        problem = (
+            f"its step names the image {spec.image!r}, and the local runtime has no containers; set [sop] runtime to "
+            "kubernetes or docker, or take `image` out of the step"
+        )
     elif any("\0" in text for pair in spec.env.items() for text in pair) or any("\0" in a for a in spec.argv):
         problem = "`argv` and `env` may not contain NUL characters"
     elif any(not key or "=" in key for key in spec.env):

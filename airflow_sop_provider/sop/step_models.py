@@ -138,7 +138,7 @@ class Command(Model):
     """A program in a container of its own."""
 
     image: Text | None = Field(
-        None, description="Container image; the runner's own if left out. The local runtime ignores it.",
+        None, description="Container image; the runner's own if left out. Needs the kubernetes or docker runtime.",
         pattern=r"^[a-z0-9]([-a-zA-Z0-9._/:@]*[a-zA-Z0-9])?$", max_length=512,
     )  # fmt: skip
     command: list[Template] | None = Field(

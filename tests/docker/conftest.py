@@ -21,7 +21,7 @@ from airflow_sop_provider.runtimes.docker import DockerRuntime, connect_to_engin
 from tools.cluster.layout import Layout
 from tools.cluster.runner_image import build_runner_image, runner_tag
 
-_CONFIG = """\
+PODMAN_CONFIG = """\
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 [engine]
@@ -48,7 +48,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _podman(home: Path) -> Iterator[str]:
-    (home / "containers.conf").write_text(_CONFIG)
+    (home / "containers.conf").write_text(PODMAN_CONFIG)
     environment = {**os.environ, "CONTAINERS_CONF": str(home / "containers.conf")}
     command = ["podman", "--root", str(home / "root"), "--runroot", str(home / "run")]
     archive = build_runner_image(Layout.default().cache / "images")

@@ -48,6 +48,23 @@ def test_an_attempt_is_our_runner_with_its_assignment(tmp_path):
     }
 
 
+def test_a_command_may_name_its_image_and_gets_no_data_sources_there(tmp_path):
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("servers: {}")
+
+    def spec_of(kind, step):
+        payload = StepPayload(kind=kind, sop="s", version="1", digest="d", step={"id": "a", **step})
+        return attempt_spec(Assignment(key=KEY, payload=payload), Settings(fleet))
+
+    command = {"command": {"image": "tool:1", "command": ["run"]}}
+    for kind in ("step", "rollback"):
+        assert spec_of(kind, command).image == "tool:1"
+        assert set(spec_of(kind, command).files) == {"assignment.json"}
+    for kind, step in (("step", {"command": {"command": ["run"]}}), ("step", {"compute": {}}), ("items", command)):
+        assert spec_of(kind, step).image is None
+        assert set(spec_of(kind, step).files) == {"assignment.json", "fleet.yaml"}
+
+
 KEYS = st.builds(
     AttemptKey,
     sop=st.sampled_from(["s", "s-a"]),

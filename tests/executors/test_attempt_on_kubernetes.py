@@ -16,6 +16,7 @@ import pytest
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.contract.portable import start_command
 from airflow_sop_provider.engine import retries
 from airflow_sop_provider.executors import attempt_carrier
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
@@ -75,11 +76,11 @@ class Case:
         self.cluster, self.api, self.log, self.runtime = cluster, RecordingApi(), log, runtime
         self.carrier = self.carrier_of(KEY)
 
-    def carrier_of(self, key: AttemptKey, **options: Any) -> AttemptCarrier:
+    def carrier_of(self, key: AttemptKey, *, step: dict[str, Any] = STEP, **options: Any) -> AttemptCarrier:
         settings = replace(read_settings(), namespace="steps", **options)
         services = Services(api=self.api, database=EmptyDatabase(), runtime=self.runtime, settings=settings)  # type: ignore[arg-type]
         identity = Identity(hostname="h", unixname="u", pid=1)
-        payload = PAYLOAD.model_dump(mode="json")
+        payload = PAYLOAD.model_copy(update={"step": step}).model_dump(mode="json")
         message = AttemptMessage(key=key, payload=payload, log_path="attempt.log", identity=identity)
         return AttemptCarrier(message, services)
 
@@ -120,6 +121,26 @@ async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(cas
     await case.carrier.clean_up()
     assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert any("no attempt used" in event for event in case.events())
+    assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
+
+
+async def test_a_step_that_names_an_image_is_carried_like_every_other(case: Case) -> None:
+    carrier = case.carrier_of(KEY, step={"id": "a", "command": {"image": "tool:1", "command": ["run"]}})
+    carrying = asyncio.create_task(carrier.carry())
+    await case.pod()
+    spec = case.cluster.pods[NAME]["spec"]
+    (container,), (copying,) = spec["containers"], spec["initContainers"]
+    assert (container["image"], container["command"]) == ("tool:1", start_command())
+    assert copying["image"] == read_settings().image
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment == {"SOP_STEP": "/run/sop/assignment.json"}, "no fleet, nothing of the site's"
+    assert set(case.cluster.secrets[NAME]["data"]) == {"assignment.json"}
+    assert {"/run/sop", "/run/sop-runner", "/tmp"} == {one["mountPath"] for one in container["volumeMounts"]}
+    await case.cluster.run(NAME)
+    await case.cluster.end(NAME, 0, Verdict(status="succeeded", outputs={"v": 1}).model_dump_json())
+    assert (await carrying).state == "success"
+    await carrier.clean_up()
+    assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
 
 

@@ -134,11 +134,11 @@ def settings(kubectl: Kubectl) -> SopSettings:
 def attempt(settings: SopSettings) -> Callable[..., AttemptSpec]:
     """Makes an attempt of one step, as the executor makes it."""
 
-    def make(step: dict[str, Any], *, image: str = "", **payload: Any) -> AttemptSpec:
+    def make(step: dict[str, Any], *, image: str = "", engine_url: str | None = None, **payload: Any) -> AttemptSpec:
         values = {"kind": "step", "sop": "test", "version": "1", "digest": "d", "step": {"id": "a", **step}}
         key = AttemptKey(sop="test", run_id="r", step="a", attempt=1, task_instance_id=uuid.uuid4().hex)
         assignment = Assignment(key=key, payload=StepPayload.model_validate({**values, **payload}))
-        chosen = replace(settings, image=image) if image else settings
+        chosen = replace(settings, image=image or settings.image, engine_url=engine_url)
         return replace(attempt_spec(assignment, chosen), pod=pod_manifest(assignment, chosen))
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 
@@ -10,6 +11,7 @@ import pytest
 
 from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
+from airflow_sop_provider.operators.pod_token import TOKEN_FOLDER, TOKEN_SECONDS
 from airflow_sop_provider.runtimes import Handle, RuntimeStartError
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
 from tests.kubernetes.conftest import Kubectl
@@ -82,6 +84,29 @@ async def test_a_pod_may_do_nothing_it_need_not(runtime, attempt, kubectl):
     for expected in ("uid 65532", "capabilities 0000000000000000", "credentials False", "root 30", "tmp is writable"):
         assert expected in text, (expected, text)
     assert "services []" in text
+    await finish(runtime, kubectl, handle)
+
+
+async def test_a_pod_has_a_token_for_the_engine_bound_to_it_that_the_clusters_api_refuses(runtime, attempt, kubectl):
+    probe = "import os; print('token', open(os.environ['TOKEN']).read())"
+    step = python(probe)
+    step["command"]["env"] = {"TOKEN": f"{TOKEN_FOLDER}/token"}
+    spec = attempt(step, engine_url="https://engine.example/sop")
+    handle = await runtime.start(spec)
+    assert classify(await runtime.wait(handle)) is None, await said(runtime, handle)
+    (token,) = [line.removeprefix("token ") for line in await said(runtime, handle) if line.startswith("token ")]
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert claims["aud"] == ["sop-engine"]
+    assert claims["kubernetes.io"]["pod"] == {"name": handle.name, "uid": handle.uid}
+    assert claims["exp"] - claims["iat"] == TOKEN_SECONDS
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+    asked = {"engine": {"token": token, "audiences": ["sop-engine"]}, "api": {"token": token}}
+    answers = {
+        who: json.loads(kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps({**review, "spec": one})))
+        for who, one in asked.items()
+    }
+    assert answers["engine"]["status"]["authenticated"] is True
+    assert answers["api"]["status"].get("authenticated", False) is False
     await finish(runtime, kubectl, handle)
 
 

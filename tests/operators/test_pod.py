@@ -10,12 +10,15 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from kubernetes.client import models as k8s
+from kubernetes_validate import validate
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.contract.portable import COPY_MODULE, RUNNER_FOLDER, start_command
 from airflow_sop_provider.contract.verdict_lines import lines_of
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.operators.pod_attempt import outcome_of_pod, pod_fields, pod_manifest
+from airflow_sop_provider.operators.pod_image import COPY_BYTES
 from airflow_sop_provider.operators.sop_step import SopStepOperator
 
 KEY = AttemptKey(sop="s", run_id="manual__2026-01-01T00:00:00+00:00", step="a", attempt=1, task_instance_id="t")
@@ -28,8 +31,12 @@ def assignment(**values):
 
 
 def operator(**values):
+    return operator_of(assignment(**values))
+
+
+def operator_of(work):
     task = SopStepOperator(task_id="a", executor_config={"sop": {}})
-    for field, value in pod_fields(assignment(**values), read_settings()).items():
+    for field, value in pod_fields(work, read_settings()).items():
         assert hasattr(task, field), f"KubernetesPodOperator has no {field}"
         setattr(task, field, value)
     return task
@@ -101,6 +108,120 @@ def test_the_pod_for_a_runtime_is_the_operators_own(monkeypatch, tmp_path):
     assert (spec["restartPolicy"], spec["activeDeadlineSeconds"]) == ("Never", 61)
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
+
+
+ENGINE = "https://engine.example/sop"
+
+
+def test_without_an_engine_a_pod_has_no_token_at_all():
+    spec = pod_manifest(assignment(), read_settings())["spec"]
+    (container,) = spec["containers"]
+    assert {"projected", "secret"}.isdisjoint(key for volume in spec["volumes"] for key in volume)
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+    assert not any(one["name"].startswith("SOP_ENGINE") for one in container.get("env", ()))
+
+
+def test_with_an_engine_a_pod_has_a_token_for_it_and_for_nothing_else(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    pod = pod_manifest(assignment(), read_settings())
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment == {
+        "SOP_ENGINE_URL": ENGINE,
+        "SOP_ENGINE_TOKEN_FILE": "/var/run/secrets/sop-engine/token",
+    }
+    (volume,) = [one for one in spec["volumes"] if "projected" in one]
+    assert volume["projected"]["sources"] == [
+        {"serviceAccountToken": {"audience": "sop-engine", "expirationSeconds": 600, "path": "token"}}
+    ], "no second source: neither the cluster's certificate nor a token for its API"
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/var/run/secrets/sop-engine", True)
+    assert spec["automountServiceAccountToken"] is False
+    validate(pod, "1.34.0", strict=True)
+
+
+def test_the_operators_own_pod_has_the_same_token(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    pod = operator().build_pod_request_obj()
+    (container,) = pod.spec.containers
+    names = [one.name for one in container.env]
+    assert {"SOP_ENGINE_URL", "SOP_ENGINE_TOKEN_FILE", "SOP_ASSIGNMENT_JSON"} <= set(names)
+    (projected,) = [one.projected for one in pod.spec.volumes if one.projected]
+    assert projected.sources[0].service_account_token.audience == "sop-engine"
+    assert pod.spec.automount_service_account_token is False
+
+
+TOOL = {"id": "a", "command": {"image": "tool:1", "command": ["run"]}}
+
+
+def in_image(**values):
+    payload = StepPayload(kind="step", sop="s", version="1", digest="d", step=TOOL, inputs={"x": {}}, **values)
+    return Assignment(key=KEY, payload=payload, inputs={"x": "a value"})
+
+
+def test_a_step_with_an_image_runs_in_it_under_the_contract_of_every_step(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__IMAGE", "our/runner:1")
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    limits = {"memory_bytes": 1000, "cpu_millis": 250, "ephemeral_storage_bytes": 5, "timeout_seconds": 60.0}
+    pod, plain = (pod_manifest(one(**limits), read_settings()) for one in (in_image, assignment))
+    validate(pod, "1.34.0", strict=True)
+    spec = pod["spec"]
+    (container,), (copying,), (usual,) = spec["containers"], spec["initContainers"], plain["spec"]["containers"]
+    assert (container["name"], container["image"], container["command"]) == ("base", "tool:1", start_command())
+    assert copying["image"] == "our/runner:1"
+    assert copying["command"] == ["python", "-m", COPY_MODULE, RUNNER_FOLDER]
+    assert "env" not in copying
+    assert copying["securityContext"] == container["securityContext"] == usual["securityContext"]
+    assert copying["resources"] == container["resources"], "a quota may ask for limits of every container"
+    assert container["resources"]["limits"] == {
+        **usual["resources"]["limits"], "ephemeral-storage": str(5 + COPY_BYTES)
+    }  # fmt: skip
+    assert container["env"] == usual["env"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts[RUNNER_FOLDER]["readOnly"] is True
+    assert [one["mountPath"] for one in copying["volumeMounts"]] == [RUNNER_FOLDER], "no token, no files"
+    for field in ("securityContext", "activeDeadlineSeconds", "automountServiceAccountToken", "restartPolicy"):
+        assert spec[field] == plain["spec"][field]
+    assert not plain["spec"].get("initContainers")
+
+
+def test_what_the_sites_template_gives_the_runner_as_environment_is_not_given_to_a_steps_image(monkeypatch, tmp_path):
+    template = tmp_path / "pod.yaml"
+    template.write_text(
+        "apiVersion: v1\nkind: Pod\nspec:\n  nodeSelector: {disk: fast}\n  containers:\n"
+        "  - {name: base, imagePullPolicy: Always, env: [{name: FLEET_PASSWORD, value: hunter2}],\n"
+        "     envFrom: [{secretRef: {name: fleet}}]}\n"
+    )
+    monkeypatch.setenv("AIRFLOW__SOP__POD_TEMPLATE_FILE", str(template))
+    assert "hunter2" in str(pod_manifest(assignment(), read_settings()))
+    pod = pod_manifest(in_image(), read_settings())
+    (container,) = pod["spec"]["containers"]
+    assert "hunter2" not in str(pod)
+    assert "envFrom" not in container
+    assert (container["imagePullPolicy"], pod["spec"]["nodeSelector"]) == ("Always", {"disk": "fast"})
+    assert pod["spec"]["initContainers"][0]["imagePullPolicy"] == "Always"
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    assert "hunter2" not in str(operator_of(in_image()).build_pod_request_obj())
+    assert "hunter2" in str(operator_of(assignment()).build_pod_request_obj())
+
+
+def test_the_operators_own_pod_hands_the_assignment_to_the_image_through_the_init_container(monkeypatch, tmp_path):
+    cluster = SimpleNamespace(is_in_cluster=False, get_namespace=lambda: "default")
+    monkeypatch.setattr(SopStepOperator, "hook", cluster)
+    pod = operator_of(in_image()).build_pod_request_obj()
+    (container,), (copying,) = pod.spec.containers, pod.spec.init_containers
+    assert container.command == start_command()
+    assert {one.name: one.value for one in container.env} == {"SOP_STEP": f"{RUNNER_FOLDER}/assignment.json"}
+    command = [str(tmp_path) if part == RUNNER_FOLDER else part for part in copying.command]
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@" > "$(dirname "$0")/called"\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {one.name: one.value for one in copying.env} | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(command, env=environment, check=True)
+    assert Assignment.model_validate_json((tmp_path / "assignment.json").read_bytes()) == in_image()
+    assert (tmp_path / "called").read_text().split() == ["-m", COPY_MODULE, str(tmp_path)]
 
 
 def test_a_pod_may_do_no_more_than_its_step_needs(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 
 def shell(script: str, **command):
-    return {"command": {"image": "registry.invalid/tool:1", "command": ["sh", "-c", script], **command}}
+    return {"command": {"command": ["sh", "-c", script], **command}}
 
 
 def test_outputs_file(attempt):
@@ -68,11 +68,11 @@ def test_program_that_does_not_exist(attempt):
 
 
 def test_no_program_at_all(attempt):
-    assert attempt({"command": {"image": "x"}}).failure == ("permanent", "command-empty", 78)
+    assert attempt({"command": {}}).failure == ("permanent", "command-empty", 78)
 
 
 def test_args_alone_name_the_program(attempt):
-    assert attempt({"command": {"image": "x", "args": ["true"]}}).outputs == {"exit_code": 0}
+    assert attempt({"command": {"args": ["true"]}}).outputs == {"exit_code": 0}
 
 
 @pytest.mark.parametrize("text", ["{", "NaN", '{"a": Infinity}', "[" * 100_000])
@@ -91,11 +91,10 @@ def test_outputs_are_checked(attempt):
     assert attempt(step).failure == ("permanent", "outputs-schema", 65)
 
 
-def test_the_log_says_that_the_local_runtime_uses_no_images(attempt, monkeypatch):
-    monkeypatch.setenv("SOP_ATTEMPT", "/attempt")
-    assert any("registry.invalid/tool:1" in line["event"] for line in attempt(shell("true")).log)
-    monkeypatch.delenv("SOP_ATTEMPT")
-    assert not any("registry.invalid/tool:1" in line["event"] for line in attempt(shell("true")).log)
+def test_a_step_of_another_image_does_not_run_in_this_one(attempt):
+    result = attempt({"command": {"image": "tool:1", "command": ["true"]}})
+    assert result.failure == ("permanent", "image-not-used", 78)
+    assert "tool:1" in result.verdict.error.message
 
 
 def test_a_daemon_that_holds_the_pipe_does_not_hold_the_step(attempt, monkeypatch):

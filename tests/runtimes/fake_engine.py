@@ -17,6 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
+from airflow_sop_provider.contract.portable import COPY_MODULE
+
 IMAGE = "localhost/runner:1"
 
 
@@ -64,6 +66,12 @@ class FakeEngine:
         self.address = f"unix://{socket}"
         self.containers: dict[str, Container] = {}
         self.images = {IMAGE}
+        self.programs: dict[str, dict[str, Any]] = {}
+        """What images start by themselves."""
+        self.volumes: set[str] = set()
+        self.copies: list[Container] = []
+        """Containers that copied the runner; ``copy_code`` is how the next ones end."""
+        self.copy_code = 0
         self.engine = "Engine"
         self.fails: dict[str, list[int]] = {}
         self.taken = 409
@@ -79,6 +87,7 @@ class FakeEngine:
                 web.get("/version", self._version),
                 web.get("/{version}/version", self._version),
                 web.get("/{version}/images/{name:.+}/json", self._image),
+                web.get("/{version}/volumes/{name}", self._volume),
                 web.post("/{version}/containers/create", self._create),
                 web.get("/{version}/containers/json", self._list),
                 web.get(f"{of}/json", self._inspect),
@@ -120,8 +129,14 @@ class FakeEngine:
         return web.json_response({"ApiVersion": "1.41", "Components": [{"Name": self.engine}]})
 
     async def _image(self, request: web.Request) -> web.Response:
-        known = request.match_info["name"] in self.images
-        return web.json_response({}) if known else _refuse(404, "no such image")
+        name = request.match_info["name"]
+        if name not in self.images:
+            return _refuse(404, f"No such image: {name}")
+        return web.json_response({"Id": "sha256:" + name.encode().hex(), "Config": self.programs.get(name)})
+
+    async def _volume(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        return web.json_response({"Name": name}) if name in self.volumes else _refuse(404, "no such volume")
 
     async def _create(self, request: web.Request) -> web.Response:
         config, name = await request.json(), request.query["name"]
@@ -161,6 +176,11 @@ class FakeEngine:
         container = self._of(request)
         if container.status == "created":
             container.status, container.started = "running", now()
+        self.volumes |= {bind.partition(":")[0] for bind in container.config["HostConfig"].get("Binds", ())}
+        if COPY_MODULE in container.config["Entrypoint"]:
+            self.copies.append(container)
+            container.output.append((now(), "no space left\n"))
+            container.end(self.copy_code)
         return web.Response(status=204)
 
     async def _stop(self, request: web.Request) -> web.Response:

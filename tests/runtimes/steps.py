@@ -9,9 +9,9 @@ __all__ = ["python", "shell"]
 
 def shell(script: str) -> dict[str, Any]:
     """A step that runs a shell script."""
-    return {"command": {"image": "local", "command": ["sh", "-c"], "args": [script]}}
+    return {"command": {"command": ["sh", "-c"], "args": [script]}}
 
 
 def python(script: str) -> dict[str, Any]:
     """A step that runs a Python program."""
-    return {"command": {"image": "local", "command": ["python", "-c"], "args": [script]}}
+    return {"command": {"command": ["python", "-c"], "args": [script]}}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import tarfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_sop_provider.contract import ErrorType, Verdict
+from airflow_sop_provider.contract.portable import RUNNER_FOLDER, start_command
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import (
     AttemptSpec,
@@ -20,6 +23,7 @@ from airflow_sop_provider.runtimes import (
     choose_runtime,
     open_runtime,
 )
+from airflow_sop_provider.runtimes.base import MANAGED_BY
 from airflow_sop_provider.runtimes.docker import DockerRuntime, connect_to_engine, engine_address
 from airflow_sop_provider.runtimes.docker_container import config_of, files_of, outcome_of
 from airflow_sop_provider.runtimes.docker_logs import whole_lines
@@ -138,6 +142,81 @@ async def test_a_missing_image_is_named(runtime, engine):
     with pytest.raises(RuntimeStartError, match=f"no image {IMAGE}.*make image") as caught:
         await runtime.start(SPEC)
     assert caught.value.error_type is ErrorType.PERMANENT
+
+
+OTHER = "registry.invalid/tool:1"
+IN_IMAGE = AttemptSpec(
+    name="sop-b", argv=("/here/python", "-m", "runner"), files={"assignment.json": b"{}"}, image=OTHER
+)
+
+
+async def test_a_step_with_an_image_runs_in_it_with_a_copy_of_the_runner(runtime, engine):
+    engine.images.add(OTHER)
+    engine.programs[OTHER] = {"Entrypoint": ["/tool"], "Cmd": ["--all"]}
+    handle = await runtime.start(IN_IMAGE)
+    container, (copy,) = only(engine), engine.copies
+    assert container.config["Image"] == OTHER
+    assert container.config["Entrypoint"] == start_command()
+    (volume,) = engine.volumes
+    assert container.config["HostConfig"]["Binds"] == [f"{volume}:{RUNNER_FOLDER}:ro"]
+    environment = dict(one.partition("=")[::2] for one in container.config["Env"])
+    assert json.loads(environment["SOP_IMAGE_PROGRAM"]) == {"entrypoint": ["/tool"], "cmd": ["--all"]}
+    plain = config_of(replace(IN_IMAGE, image=None), image=IMAGE, network="bridge")
+    for limit in ("ReadonlyRootfs", "CapDrop", "SecurityOpt", "PidsLimit", "Tmpfs", "NetworkMode"):
+        assert container.config["HostConfig"][limit] == plain["HostConfig"][limit]
+    assert container.config["User"] == plain["User"]
+    assert (copy.config["Image"], copy.config["HostConfig"]["NetworkMode"]) == (IMAGE, "none")
+    assert not MANAGED_BY.items() <= copy.config["Labels"].items(), "it is no attempt"
+    container.end(verdict=DONE)
+    assert (await runtime.wait(handle)).verdict.outputs == {"a": 1}
+    await runtime.remove(handle)
+    assert engine.containers == {}
+
+
+async def test_the_runner_is_copied_once_and_again_when_the_volume_is_gone(runtime, engine):
+    engine.images.add(OTHER)
+    await asyncio.gather(*(runtime.start(replace(IN_IMAGE, name=f"sop-{number}")) for number in range(4)))
+    assert len(engine.copies) == 1
+    engine.volumes.clear()
+    await runtime.start(replace(IN_IMAGE, name="sop-after"))
+    assert len(engine.copies) == 2
+    other = DockerRuntime(connect_to_engine(engine.address), image=IMAGE)
+    await other.start(replace(IN_IMAGE, name="sop-other"))
+    await other.close()
+    assert len(engine.copies) == 3, "who has not seen the copy complete looks for himself"
+
+
+async def test_a_step_without_an_image_needs_no_copy(runtime, engine):
+    await runtime.start(SPEC)
+    assert (engine.copies, engine.volumes) == ([], set())
+
+
+async def test_a_steps_image_that_is_not_there_is_named(runtime, engine):
+    with pytest.raises(RuntimeStartError, match=rf"no image {OTHER}; pull it there.*step's `image`") as caught:
+        await runtime.start(IN_IMAGE)
+    assert (caught.value.error_type, caught.value.code) == (ErrorType.PERMANENT, "image-not-found")
+    assert engine.containers == {}
+
+
+async def test_a_copy_that_fails_is_told_with_its_last_words(runtime, engine):
+    engine.images.add(OTHER)
+    engine.copy_code = 1
+    with pytest.raises(RuntimeStartError, match=r"could not be copied.*no space left") as caught:
+        await runtime.start(IN_IMAGE)
+    assert caught.value.code == "runner-copy"
+    assert engine.containers == {}
+    engine.copy_code = 0
+    assert (await runtime.start(IN_IMAGE)).state == "running"
+
+
+async def test_an_engine_that_does_not_tell_of_volumes(runtime, engine):
+    engine.images.add(OTHER)
+    await runtime.start(IN_IMAGE)
+    (volume,) = engine.volumes
+    engine.fails[volume] = [500]
+    with pytest.raises(RuntimeStartError) as caught:
+        await runtime.start(replace(IN_IMAGE, name="sop-c"))
+    assert caught.value.error_type is ErrorType.TRANSIENT
 
 
 async def test_an_engine_that_is_away(tmp_path):

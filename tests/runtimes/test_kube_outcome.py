@@ -90,6 +90,12 @@ CASES = [
         "never-started",
     ),
     (
+        "the init container that copies the runner had too little memory",
+        pod(PULLING, phase="Failed", initContainerStatuses=[ended(137, "OOMKilled")]),
+        ErrorType.RESOURCE,
+        "out-of-memory",
+    ),
+    (
         "evicted by an administrator",
         pod(phase="Failed", reason="Evicted", message="x"),
         ErrorType.REQUEUE,
@@ -132,6 +138,9 @@ def test_why_it_does_not_start():
     )
     assert stuck_reason(waiting("ErrImagePull", "i/o timeout"), "base") == ("not-now", "ImagePullFailed", "i/o timeout")
     assert stuck_reason(waiting("ContainerCreating"), "base") is None
+    behind = pod({"name": "base", "state": {"waiting": {"reason": "PodInitializing"}}})
+    behind["status"]["initContainerStatuses"] = waiting("ImagePullBackOff", "not found")["status"]["containerStatuses"]
+    assert stuck_reason(behind, "base") == ("never", "ImageNotFound", "not found"), "of an init container's image"
     unplaced = [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]
     assert stuck_reason(pod(conditions=unplaced), "base") == ("not-now", "Unschedulable", "Insufficient cpu")
     assert not has_started(waiting("ContainerCreating"), "base")

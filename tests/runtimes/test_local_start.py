@@ -39,6 +39,13 @@ async def test_a_program_runs_and_its_end_is_told(runtime: LocalRuntime) -> None
     assert await lines(runtime, handle) == ["hello"]
 
 
+async def test_a_step_that_names_an_image_is_refused_with_the_remedy(runtime: LocalRuntime) -> None:
+    with pytest.raises(RuntimeStartError, match=r"image 'tool:1'.*\[sop\] runtime to kubernetes or docker") as caught:
+        await runtime.start(program("print('ran')", image="tool:1"))
+    assert caught.value.error_type is ErrorType.PERMANENT
+    assert await runtime.find() == []
+
+
 async def test_a_signal_is_told_as_a_signal(runtime: LocalRuntime) -> None:
     handle = await runtime.start(program("import os; os.kill(os.getpid(), 11)"))
     outcome = await runtime.wait(handle)

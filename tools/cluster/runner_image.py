@@ -1,7 +1,7 @@
 """The runner's image: Debian's Python, the libraries of the extra `runner`, our code. No Airflow in it.
 
 Three layers with lives of their own: Debian and the libraries are kept under the hash of what they were
-made from, our code is written anew each time. With a registry at hand use the Containerfile instead.
+made from, our code is written anew each time. The Containerfile makes the same where a registry is at hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from tools.cluster.image_archive import write_archive, write_layer
 from tools.cluster.problems import ClusterProblem, call
 from tools.dev.environment import ROOT
 
-__all__ = ["build_runner_image", "runner_tag"]
+__all__ = ["EXTRA", "build_runner_image", "debian_layer", "runner_config", "runner_tag"]
+
+EXTRA = "runner"
+"""Extra of the distribution that the image has, on top of its base."""
 
 _SUITE = "bookworm"
 _PACKAGES = "python3.11-minimal,libpython3.11-stdlib,ca-certificates,media-types"
@@ -47,12 +50,13 @@ def build_runner_image(cache: Path) -> Path:
     # two who need it at once would write the same files; the lock goes with its holder
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        layers = [_debian(cache), _libraries(cache), _code(cache)]
-        write_archive(target, layers, _config(), [runner_tag()])
+        layers = [debian_layer(cache), _libraries(cache), _code(cache)]
+        write_archive(target, layers, runner_config(), [runner_tag()])
     return target
 
 
-def _config() -> dict[str, object]:
+def runner_config() -> dict[str, object]:
+    """Return the image's ``config``; the Containerfile says the same, and a test compares them."""
     return {
         "User": _USER,
         "WorkingDir": "/",
@@ -65,7 +69,11 @@ def _config() -> dict[str, object]:
     }
 
 
-def _debian(cache: Path) -> Path:
+def debian_layer(cache: Path) -> Path:
+    """Return the layer with Debian's Python.
+
+    :raises ClusterProblem: mmdebstrap is missing or could not get a package.
+    """
     recipe = hashlib.sha256(repr((_SUITE, _PACKAGES, _NOT_NEEDED)).encode()).hexdigest()[:12]
     layer = cache / f"debian-{recipe}.tar"
     if not layer.exists():
@@ -116,7 +124,7 @@ def _runner_requirements() -> list[str]:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["runner"]]
+    return [*project["dependencies"], *project["optional-dependencies"][EXTRA]]
 
 
 def _code(cache: Path) -> Path:
