@@ -22,7 +22,7 @@ help:  ## list the targets
 run: env-run  ## start a local Airflow, run an SOP, show its progress and result (PORT=, SOP=, CONF=, ARGS=--once)
 	@exec $(PY) -m tools.dev.run $(if $(PORT),--port $(PORT)) $(if $(SOP),--sop $(SOP)) $(if $(CONF),--conf '$(CONF)') $(ARGS)
 
-test: env packages  ## every test, with the limits of coverage (SOP_TEST_CLUSTER=yes: also those on a cluster)
+test: env packages  ## every test, with the limits of coverage (SOP_TEST_CLUSTER=no: without a cluster)
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
 test-fast: env  ## the tests that need no running Airflow and no PostgreSQL

@@ -84,8 +84,8 @@ def kubectl(program: str) -> Iterator[Kubectl]:
 @pytest.fixture(scope="session")
 def cluster(program: str) -> Iterator[Kubectl]:
     """The namespace of `airflow`'s steps."""
-    kubectl = Kubectl(program, "sop-airflow-test")
-    kubectl("create", "namespace", kubectl.namespace, check=False)
+    kubectl = Kubectl(program, f"sop-airflow-{uuid.uuid4().hex[:8]}")
+    kubectl("create", "namespace", kubectl.namespace)
     yield kubectl
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
 

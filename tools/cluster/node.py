@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.cluster.clients import kubectl
@@ -19,6 +20,8 @@ NODE = ("kubelet", "containerd")
 
 PAUSE_IMAGE = "localhost/pause:1"
 _START_SECONDS = 180.0
+_CONTAINERD_IS_STARTING = "server is not initialized yet"
+"""A kubelet's last words if containerd still looks through the containers it finds."""
 
 # No CAP_SYS_RESOURCE: scores of the out-of-memory killer can be raised and never lowered.
 _CONTAINERD = """\
@@ -77,16 +80,26 @@ def start_kubelet(layout: Layout, programs: Path, daemons: Daemons) -> None:
         f"--root-dir={layout.state('kubelet')}", f"--cert-dir={layout.state('kubelet') / 'pki'}",
         f"--hostname-override={NODE_NAME}", f"--node-ip={NODE_ADDRESS}",
     ]  # fmt: skip
+    anew = daemons.process("kubelet") is None
+    began = datetime.now(UTC)
     daemons.start("kubelet", command)
     ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
     gets = [*kubectl(layout), "get"]
-    looks = ([*gets, "node", NODE_NAME, "-o", ready], [*gets, "serviceaccount", "default"])
+    lease = [*gets, "lease", NODE_NAME, "--namespace=kube-node-lease", "-o", "jsonpath={.spec.renewTime}"]
+    looks = ([*gets, "node", NODE_NAME, "-o", ready], [*gets, "serviceaccount", "default"], lease)
 
     def look() -> bool:
         found = [subprocess.run(look, capture_output=True, text=True, check=False) for look in looks]
-        return found[0].stdout == "True" and found[1].returncode == 0
+        # the API goes on saying that a node is ready for most of a minute after its kubelet has died
+        alive = not anew or (found[2].stdout != "" and datetime.fromisoformat(found[2].stdout) > began)
+        return found[0].stdout == "True" and found[1].returncode == 0 and alive
 
-    wait_until(look, "the node's start", seconds=_START_SECONDS, check=lambda: daemons.check("kubelet"))
+    def check() -> None:
+        if daemons.process("kubelet") is None and _CONTAINERD_IS_STARTING in layout.log("kubelet").read_text()[-1000:]:
+            daemons.start("kubelet", command)
+        daemons.check("kubelet")
+
+    wait_until(look, "the node's start", seconds=_START_SECONDS, check=check)
 
 
 def stop_containers(layout: Layout) -> None:
