@@ -121,7 +121,7 @@ class _Folder:
 def measure(bench: Bench) -> list[Table]:
     """Measure first and further passes over SOPs and over ordinary DAG files, in turns."""
     count = bench.number(full=1000, quick=30)
-    others = bench.number(full=200, quick=3)
+    others = bench.number(full=1000, quick=3)
     bench.say("dagprocessor: preparing")
     folders = [
         _Folder(bench, f"{count:,} SOPs", "sops", count),
