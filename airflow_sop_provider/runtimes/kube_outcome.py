@@ -28,6 +28,10 @@ _NEVER_RUNS = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContain
 _CANNOT_PULL = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _NOT_THERE = ("not found", "notfound", "manifest unknown", "does not exist")
 _NOT_STARTED_EXITS = frozenset({"StartError", "ContainerCannotRun"})
+_PROGRAM_IS_WRONG = ('exec: "', "exec format error")
+"""What runc says of a program that it cannot execute; whatever else keeps a container from its start is the node's."""
+_MEMORY_IS_SHORT = "oom-killed"
+"""What runc says if not even a container's first process fits into its memory."""
 
 
 def outcome_of(pod: Pod, container: str) -> Outcome | None:
@@ -46,7 +50,13 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
         started = has_started(pod, container)
         return Outcome(evidence={**evidence, "started": started}, timed_out=reason == "DeadlineExceeded")
     if ended.get("reason") in _NOT_STARTED_EXITS:
-        evidence["exec_error"] = str(ended.get("message") or ended["reason"])[:1000]
+        text = str(ended.get("message") or ended["reason"])[:1000]
+        if _MEMORY_IS_SHORT in text.lower():
+            reason = "OOMKilled"
+        elif any(sign in text for sign in _PROGRAM_IS_WRONG):
+            evidence["exec_error"] = text
+        else:  # such as a kubelet or containerd that ended just then
+            evidence |= {"started": False, "message": text}
     verdict = _verdict(ended.get("message"))
     return Outcome(
         exit_code=ended.get("exitCode"),

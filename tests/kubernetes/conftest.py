@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -23,6 +24,8 @@ from airflow_sop_provider.runtimes.kube_api import Connect
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime, connect_by_environment
 from tests.integration.airflow_system import SOPS, AirflowSystem
 from tests.integration.conftest import bundles
+from tests.kubernetes.pod_recorder import recorded
+from tests.runtimes.recording import RECORD
 from tools.cluster.clients import kubectl as kubectl_command
 from tools.cluster.layout import Layout
 from tools.cluster.runner_image import runner_tag
@@ -81,6 +84,20 @@ def kubectl(program: str) -> Iterator[Kubectl]:
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
 
 
+@pytest.fixture
+def recorder(request: pytest.FixtureRequest, kubectl: Kubectl, kubeconfig: str) -> Iterator[None]:
+    """With SOP_RECORD_PODS=folder a recording of the test's pods is written there, to be replayed without a cluster."""
+    folder = os.environ.get(RECORD)
+    if not folder:
+        yield
+        return
+    name = re.sub(r"[^a-z0-9]+", "_", request.node.name.lower()).strip("_")
+    with pytest.MonkeyPatch.context() as patch:
+        target = Path(folder) / f"{name}.jsonl"
+        with recorded(target, kubeconfig, kubectl.namespace, patch):
+            yield
+
+
 @pytest.fixture(scope="session")
 def cluster(program: str) -> Iterator[Kubectl]:
     """The namespace of `airflow`'s steps."""
@@ -117,7 +134,7 @@ def airflow(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-async def runtime(kubectl: Kubectl) -> AsyncIterator[KubernetesRuntime]:
+async def runtime(kubectl: Kubectl, recorder: None) -> AsyncIterator[KubernetesRuntime]:
     runtime = KubernetesRuntime(connect_by_environment(), namespace=kubectl.namespace)
     yield runtime
     await runtime.close()

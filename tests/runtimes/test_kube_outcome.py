@@ -62,6 +62,18 @@ CASES = [
         "not-executable",
     ),
     (
+        "a kubelet that ended while it started the container",
+        pod(ended(128, "StartError", message="failed to create shim task: context canceled: unknown")),
+        ErrorType.REQUEUE,
+        "never-started",
+    ),
+    (
+        "too little memory for the first process",
+        pod(ended(128, "StartError", message="container init was OOM-killed (memory limit too low?)")),
+        ErrorType.RESOURCE,
+        "out-of-memory",
+    ),
+    (
         "preempted while it waited",
         pod(phase="Failed", conditions=disrupted("PreemptionByScheduler")),
         ErrorType.REQUEUE,

@@ -321,10 +321,10 @@ async def test_closing_frees_everything_and_ends_nothing(runtime: LocalRuntime, 
     await asyncio.sleep(0)
     await runtime.close()
     for _ in range(600):  # what the loop closes, it closes in its next turns
-        if len(descriptors()) <= len(before):
+        after = descriptors()
+        if len(after) <= len(before):
             break
         await asyncio.sleep(0.05)
-    after = descriptors()
     assert len(after) <= len(before), after.items() - before.items()
     assert alive(int(handle.uid.split(":")[1]))
     with pytest.raises(asyncio.CancelledError):
