@@ -50,7 +50,7 @@ class Daemons:
         try:
             identity = json.loads(self._file(name).read_text())
             process = psutil.Process(identity["pid"])
-            same = abs(process.create_time() - identity["created"]) < 0.5 and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(process.create_time() - identity["created"]) < 0.5 and not _has_ended(process)
         except (OSError, ValueError, KeyError, psutil.Error):
             return None
         return process if same else None
@@ -76,6 +76,16 @@ class Daemons:
 
     def _file(self, name: str) -> Path:
         return self._layout.home / "run" / f"{name}.json"
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process is a zombie and nothing of it is left.
+
+    A killed process is called a zombie as soon as its first thread has ended. Until its last one has,
+    it holds its files, and its successor finds the port taken.
+    """
+    with process.oneshot():
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
 
 
 def wait_until(look: Callable[[], bool], what: str, *, seconds: float, check: Callable[[], None] | None = None) -> None:
