@@ -5,8 +5,6 @@ the collector walks them again and again, which is a third of the API server's s
 
 And it sees to it that the component does not outlive whoever started it: the kernel's signal asks it to
 end, but a scheduler that is asked in the wrong moment waits for its workers for ever.
-
-An API server gets the right patience with SQLite.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import gc
 import os
 import runpy
 import signal
-import sys
 import threading
 import time
 
@@ -42,9 +39,5 @@ if __name__ == "__main__":
     if os.getpgid(0) == os.getpid():  # the group is the component's own
         threading.Thread(target=end_with_starter, daemon=True).start()
     gc.set_threshold(*_THRESHOLDS)
-    if sys.argv[1] == "api-server":
-        from tools.dev.sqlite_lock import wait_by_thread
-
-        wait_by_thread()
     # as `python -m airflow` does it; the function is not annotated
     runpy.run_module("airflow", run_name="__main__")

@@ -24,7 +24,7 @@ from typing import TextIO
 from tools.dev.environment import ROOT
 from tools.dev.logs import telling_line
 
-__all__ = ["ADMIN", "EXECUTORS", "LOCK_SECONDS", "Instance", "InstanceError", "component_environment"]
+__all__ = ["ADMIN", "EXECUTORS", "Instance", "InstanceError", "component_environment"]
 
 ADMIN = "admin"
 """The one user of a local Airflow."""
@@ -33,8 +33,8 @@ EXECUTORS = "LocalExecutor,sop:airflow_sop_provider.executors.sop_executor.SopEx
 """SOP steps name ``sop``; an ordinary DAG put beside them finds the LocalExecutor."""
 
 _LOCAL_WORKERS = 32
-LOCK_SECONDS = 60
-"""How long a component waits for SQLite's one write lock; see also `tools.dev.sqlite_lock`."""
+_LOCK_SECONDS = 60
+"""How long a component waits for SQLite's one write lock."""
 
 
 class InstanceError(Exception):
@@ -73,7 +73,7 @@ class Instance:
     @property
     def connection(self) -> str:
         """SQLAlchemy URL of the metadata database."""
-        return self.database or f"sqlite:///{self.home / 'airflow.db'}?timeout={LOCK_SECONDS}"
+        return self.database or f"sqlite:///{self.home / 'airflow.db'}?timeout={_LOCK_SECONDS}"
 
     @property
     def logs(self) -> Path:
