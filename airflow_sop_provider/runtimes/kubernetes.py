@@ -389,9 +389,12 @@ def _noting(outcome: Outcome, *, stopped: bool) -> Outcome:
 def _cannot_start(spec: AttemptSpec, error: KubeError) -> NoReturn:
     """Raise what an API's refusal means (design, section 8)."""
     evidence = {"api_status": error.status, "reason": error.reason, "started": False}
-    quota = error.status == 403 and "quota" in str(error).lower()
-    if quota:
+    message = str(error).lower()
+    if error.status == 403 and "quota" in message:
         kind, code, text = ErrorType.REQUEUE, "quota", "the namespace's quota leaves no room"
+    elif error.status == 403 and "looking up service account" in message:
+        # a new namespace's is made by a controller, seconds after the namespace
+        kind, code, text = ErrorType.REQUEUE, "no-service-account", "the pod's service account is not there yet"
     elif error.passing or error.status == 409:
         kind, code, text = ErrorType.TRANSIENT, "runtime-api", "Kubernetes cannot take it now"
     elif error.status == 403:

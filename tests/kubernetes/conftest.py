@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -54,6 +55,17 @@ class Kubectl:
         """Create or change an object."""
         self("apply", "-f", "-", stdin=json.dumps(document))
 
+    def create_namespace(self) -> None:
+        """Make the namespace and wait for its service account, without which it takes no pod.
+
+        A controller makes the account; in the half minute after an API server was killed that is not at once.
+        """
+        self("create", "namespace", self.namespace)
+        limit = time.monotonic() + 120
+        while not self("get", "serviceaccount", "default", "-o", "name", "--ignore-not-found"):
+            assert time.monotonic() < limit, f"namespace {self.namespace} has no service account after two minutes"
+            time.sleep(0.1)
+
     def left(self) -> list[str]:
         """Return what is there of attempts: pods and Secrets."""
         found = self("get", "pods,secrets", "-l", "app.kubernetes.io/managed-by=airflow-sop-provider", "-o", "name")
@@ -79,7 +91,7 @@ def program(kubeconfig: str) -> str:
 def kubectl(program: str) -> Iterator[Kubectl]:
     """A namespace of the test's own, with nothing in it; deleted afterwards."""
     kubectl = Kubectl(program, f"sop-test-{uuid.uuid4().hex[:8]}")
-    kubectl("create", "namespace", kubectl.namespace)
+    kubectl.create_namespace()
     yield kubectl
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
 
@@ -102,7 +114,7 @@ def recorder(request: pytest.FixtureRequest, kubectl: Kubectl, kubeconfig: str) 
 def cluster(program: str) -> Iterator[Kubectl]:
     """The namespace of `airflow`'s steps."""
     kubectl = Kubectl(program, f"sop-airflow-{uuid.uuid4().hex[:8]}")
-    kubectl("create", "namespace", kubectl.namespace)
+    kubectl.create_namespace()
     yield kubectl
     kubectl("delete", "namespace", kubectl.namespace, "--wait=false", check=False)
 

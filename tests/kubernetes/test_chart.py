@@ -65,7 +65,7 @@ def release(helm: Path, program: str, kubeconfig: str, tmp_path: Path) -> Iterat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    airflow("create", "namespace", airflow.namespace)
+    airflow.create_namespace()
     try:
         yield Release(airflow, runners, name, upgrade)
     finally:

@@ -165,6 +165,19 @@ async def test_a_full_quota_sends_the_attempt_back_to_the_queue(runtime, attempt
     assert (caught.value.error_type, caught.value.code) == (ErrorType.REQUEUE, "quota")
 
 
+async def test_a_service_account_that_is_not_there_yet_sends_the_attempt_back_to_the_queue(runtime, attempt, kubectl):
+    """As in a namespace made a moment ago, whose own account a controller has yet to make."""
+    spec = attempt(shell("true"))
+    spec.pod["spec"]["serviceAccountName"] = "later"
+    with pytest.raises(RuntimeStartError) as caught:
+        await runtime.start(spec)
+    assert (caught.value.error_type, caught.value.code) == (ErrorType.REQUEUE, "no-service-account")
+    kubectl("create", "serviceaccount", "later")
+    handle = await runtime.start(spec)
+    await runtime.wait(handle)
+    await finish(runtime, kubectl, handle)
+
+
 async def test_a_pod_that_no_node_has_room_for_goes_back_to_the_queue(attempt, kubectl):
     runtime = KubernetesRuntime(connect_by_environment(), namespace=kubectl.namespace, start_seconds=5)
     try:

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.timeout(300)
 
 LABELS = {"sop": "s", "execution": "manual__2026-01-01T00:00:00+00:00", "task_instance": "t"}
 POD = {"metadata": {"labels": {"site": "own"}}, "spec": {"containers": [{"name": "base", "image": "runner:1"}]}}
+NO_ACCOUNT = 'pods "a" is forbidden: error looking up service account n/default: serviceaccount "default" not found'
 SUCCESS = Verdict(status="succeeded", outputs={"answer": 42}).model_dump_json()
 
 
@@ -114,6 +115,7 @@ async def test_a_pod_that_another_made_a_moment_ago_is_adopted(cluster, runtime)
     ("status", "reason", "message", "expected", "code"),
     [
         (403, "Forbidden", 'exceeded quota: pods, requested: "1"', ErrorType.REQUEUE, "quota"),
+        (403, "Forbidden", NO_ACCOUNT, ErrorType.REQUEUE, "no-service-account"),
         (403, "Forbidden", 'User "x" cannot create resource "pods"', ErrorType.PERMANENT, "not-allowed"),
         (404, "NotFound", 'namespaces "steps" not found', ErrorType.PERMANENT, "no-namespace"),
         (422, "Invalid", "spec.containers[0].image: Required value", ErrorType.PERMANENT, "bad-pod"),
