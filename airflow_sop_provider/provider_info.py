@@ -102,6 +102,7 @@ PROVIDER_INFO: dict[str, Any] = {
     ],
     "operators": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.operators.sop_step"]}],
     "bundles": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.bundles.sop_bundle"]}],
+    "db-managers": ["airflow_sop_provider.migrations.manager.SopDBManager"],
     "executors": ["airflow_sop_provider.executors.sop_executor.SopExecutor"],
     # Without a "cli" section every `airflow` command imports the executor to ask it for commands.
     "cli": ["airflow_sop_provider.provider_info.airflow_commands"],

@@ -1,0 +1,84 @@
+"""What people decide: approvals and their answers, changes of a control's mode; and who does the engine's own work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from airflow_sop_provider.store.base import ID, ID_LENGTH, Base, JsonValue, UtcDateTime, utc_now
+
+__all__ = ["ApprovalAnswerRow", "ApprovalRow", "LeaseRow", "ModeChangeRow"]
+
+
+class ApprovalRow(Base):
+    """A question to people, bound to the exact inputs and document it was asked for.
+
+    :ivar subject_digest: SHA-256 of the inputs, the step's rendered question and the document's digest.
+    :ivar state: ``waiting``, ``approved``, ``rejected``, ``expired`` or ``void`` (what it was about has changed).
+    """
+
+    __tablename__ = "sop_approval"
+    __table_args__ = (
+        UniqueConstraint("task_instance_id"),
+        Index("idx_sop_approval_execution", "execution_id", "step"),
+        Index("idx_sop_approval_state", "state", "expires_at"),
+    )
+
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
+    execution_id: Mapped[int] = mapped_column(ForeignKey("sop_execution.id", ondelete="CASCADE"))
+    step: Mapped[str] = mapped_column(String(ID_LENGTH))
+    map_index: Mapped[int] = mapped_column(Integer, default=-1)
+    task_instance_id: Mapped[str] = mapped_column(String(36))
+    subject_digest: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    state: Mapped[str] = mapped_column(String(20), default="waiting")
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ApprovalAnswerRow(Base):
+    """One person's answer to an approval."""
+
+    __tablename__ = "sop_approval_answer"
+    __table_args__ = (UniqueConstraint("approval_id", "answered_by"),)
+
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
+    approval_id: Mapped[int] = mapped_column(ForeignKey("sop_approval.id", ondelete="CASCADE"))
+    answered_by: Mapped[str] = mapped_column(String(ID_LENGTH))
+    answer: Mapped[str] = mapped_column(String(20))
+    meaning: Mapped[str | None] = mapped_column(Text)
+    comment: Mapped[str | None] = mapped_column(Text)
+    subject_digest: Mapped[str] = mapped_column(String(64))
+    answered_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class ModeChangeRow(Base):
+    """A change of the mode of a control's SOP."""
+
+    __tablename__ = "sop_mode_change"
+    __table_args__ = (Index("idx_sop_mode_change_sop", "sop", "id"),)
+
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
+    sop: Mapped[str] = mapped_column(String(ID_LENGTH))
+    control: Mapped[str | None] = mapped_column(String(ID_LENGTH))
+    old_mode: Mapped[str] = mapped_column(String(20))
+    new_mode: Mapped[str] = mapped_column(String(20))
+    old_digest: Mapped[str | None] = mapped_column(String(64))
+    new_digest: Mapped[str | None] = mapped_column(String(64))
+    changed_by: Mapped[str] = mapped_column(String(ID_LENGTH))
+    reason: Mapped[str | None] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+
+class LeaseRow(Base):
+    """Who does one of the engine's own jobs at the moment: several API servers run, one of them works."""
+
+    __tablename__ = "sop_lease"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(120))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,41 @@
+"""All tables of the engine in one place, so that their metadata is complete wherever it is needed."""
+
+from __future__ import annotations
+
+from airflow_sop_provider.store.alert_tables import AlertRow, DeliveryRow, OutboxRow
+from airflow_sop_provider.store.audit_tables import AuditDigestRow, AuditEntryRow, LegalHoldRow
+from airflow_sop_provider.store.base import Base
+from airflow_sop_provider.store.control_tables import ApprovalAnswerRow, ApprovalRow, LeaseRow, ModeChangeRow
+from airflow_sop_provider.store.execution_tables import (
+    AttemptRow,
+    CheckpointRow,
+    DocumentRow,
+    ExecutionRow,
+    SubmissionRow,
+)
+from airflow_sop_provider.store.fleet_tables import BreakerRow, ToolCallRow, ToolSnapshotRow
+
+__all__ = [
+    "AlertRow",
+    "ApprovalAnswerRow",
+    "ApprovalRow",
+    "AttemptRow",
+    "AuditDigestRow",
+    "AuditEntryRow",
+    "BreakerRow",
+    "CheckpointRow",
+    "DeliveryRow",
+    "DocumentRow",
+    "ExecutionRow",
+    "LeaseRow",
+    "LegalHoldRow",
+    "ModeChangeRow",
+    "OutboxRow",
+    "SubmissionRow",
+    "ToolCallRow",
+    "ToolSnapshotRow",
+    "metadata",
+]
+
+metadata = Base.metadata
+"""What `airflow db migrate` creates beside Airflow's own tables."""
