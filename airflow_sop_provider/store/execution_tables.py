@@ -85,7 +85,7 @@ class ExecutionRow(Base):
 class AttemptRow(Base):
     """One try of one step.
 
-    :ivar state: ``running``, ``succeeded``, ``failed``, ``skipped``, ``stopped``, or ``retrying``: failed, another follows.
+    :ivar state: ``running``, ``succeeded``, ``failed``, ``skipped``, ``stopped``; ``retrying``: another follows.
     :ivar data_sources: what it may touch in the fleet: name -> {server, tools}.
     :ivar pod_uid: of its pod on Kubernetes; its token names it.
     :ivar events_seen: number of runner events stored, which the runner counts from 1.
