@@ -9,15 +9,15 @@ from airflow.sdk import TaskGroup, TriggerRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.payloads import items_payload, sop_payload, step_payload
 from airflow_sop_provider.engine.pools import REALTIME_POOL, slots_of
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
+from airflow_sop_provider.engine.rollback_order import rollback_needs
 from airflow_sop_provider.operators.sop_step import SopStepOperator
 from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
 from airflow_sop_provider.sop.loaded import LoadedSop
 from airflow_sop_provider.sop.models import RollbackStep, Step
 from dag_factory.docs import step_doc
-from dag_factory.payloads import items_payload, sop_payload, step_payload
-from dag_factory.rollback_order import rollback_needs
 from dag_factory.site import site
 
 __all__ = ["AGENT_TASK", "ROLLBACK_GROUP", "add_agent_task", "add_rollback", "add_steps", "items_task_of"]

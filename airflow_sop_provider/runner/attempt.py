@@ -42,12 +42,13 @@ class Attempt:
     def run(self) -> int:
         """Execute the step, report, and return the process's exit code."""
         signal.signal(signal.SIGTERM, self._terminate)
-        verdict, code = self._execute()
+        verdict, code = self.execute()
         self._over = True  # from here on SIGTERM comes too late to change the verdict
         self._reporter.report(verdict, code)
         return code
 
-    def _execute(self) -> tuple[Verdict, int]:
+    def execute(self) -> tuple[Verdict, int]:
+        """Execute the step and return its verdict and exit code; reports nothing and never raises."""
         try:
             from airflow_sop_provider.runner.steps import execute
 

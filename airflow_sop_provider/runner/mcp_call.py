@@ -34,7 +34,7 @@ from airflow_sop_provider.runner.programs import guarded, inherited_environment
 from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import to_json
 
-__all__ = ["ERROR_TYPE_META", "call_tool"]
+__all__ = ["ERROR_TYPE_META", "call_on", "call_tool", "connection"]
 
 ERROR_TYPE_META = "airflow-sop/error-type"
 """Key of a failed result's ``_meta`` by which a server may say ``transient``; a tool's failure is permanent else."""
@@ -71,12 +71,32 @@ async def _call(
     timeout: float,  # noqa: ASYNC109 - a limit from the SOP, enforced below
     tap: HttpTap,
 ) -> Any:
-    async with asyncio.timeout(timeout), contextlib.AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(_transport(context, name, server, tap))
+    async with asyncio.timeout(timeout), connection(context, name, server, timeout, tap) as client:
+        return await call_on(client, name, tool, arguments)
+
+
+@contextlib.asynccontextmanager
+async def connection(
+    context: StepContext,
+    name: str,
+    server: StdioServer | HttpServer,
+    timeout: float,  # noqa: ASYNC109 - of each answer, enforced by the client
+    tap: HttpTap,
+) -> AsyncIterator[Client]:
+    """Give a client that is connected to a server until the block ends.
+
+    :param timeout: seconds that one answer may take.
+    """
+    async with _transport(context, name, server, tap) as transport:
         info = Implementation(name="airflow-sop-runner", version=__version__)
-        client = await stack.enter_async_context(Client(transport, read_timeout_seconds=timeout, client_info=info))
-        _check_arguments(arguments, await _find(client, name, tool))
-        return _value(await client.call_tool(tool, arguments), name, tool)
+        async with Client(transport, read_timeout_seconds=timeout, client_info=info) as client:
+            yield client
+
+
+async def call_on(client: Client, name: str, tool: str, arguments: dict[str, Any]) -> Any:
+    """Check and make one call on an open connection; the result as of `call_tool`."""
+    _check_arguments(arguments, await _find(client, name, tool))
+    return _value(await client.call_tool(tool, arguments), name, tool)
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,10 @@ from airflow_sop_provider.runner.failures import bad_data
 from airflow_sop_provider.runner.lines import EventLog, Log, Redactor
 from airflow_sop_provider.runner.usage import seconds_since_process_start
 
-__all__ = ["StepContext"]
+__all__ = ["StepContext", "ToolCaller"]
+
+ToolCaller = Callable[[str, str, dict[str, Any], float | None], Any]
+"""Calls a tool: server, tool, arguments, the step's limit in seconds -> result; raises `StepFailureError`."""
 
 
 @dataclass
@@ -20,6 +23,7 @@ class StepContext:
     """One attempt while it runs.
 
     :param names: what expressions may read: ``inputs``, ``steps``, ``execution``, ``item`` in a ``for_each``.
+    :param call: what calls tools; None: this attempt opens its own connections.
     :param children: process ids to end when the attempt is stopped.
     :param first_action_seconds: process start to the first action, None before it.
     """
@@ -29,6 +33,7 @@ class StepContext:
     events: EventLog
     redactor: Redactor
     fleet: Path | None = None
+    call: ToolCaller | None = None
     children: list[int] = field(default_factory=list)
     first_action_seconds: float | None = None
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, not_allowed
-from airflow_sop_provider.runner.step_context import StepContext
+from airflow_sop_provider.runner.step_context import StepContext, ToolCaller
 from airflow_sop_provider.runner.values import check_size, digest, to_json
 
 if TYPE_CHECKING:
     from airflow_sop_provider.fleet.registry import HttpServer, StdioServer
 
-__all__ = ["DEFAULT_TIMEOUT", "run_tool"]
+__all__ = ["DEFAULT_TIMEOUT", "call_timeout", "run_tool"]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds for a call when neither the server nor the step sets a limit."""
@@ -34,12 +34,12 @@ def run_tool(context: StepContext) -> Any:
     server_name, tool = _allowed(context)
     arguments = to_json(context.render(context.step.get("arguments") or {}, "arguments"), "arguments")
     context.action("tool", f"Calling {server_name}.{tool}", server=server_name, tool=tool)
-    server = _server(context.fleet, server_name)
+    call = context.call or _own_caller(context, server_name)
     started = time.monotonic()
     error: StepFailureError | None = None
     result: Any = None
     try:
-        result = _call(context, server_name, server, tool, arguments)
+        result = call(server_name, tool, arguments, context.assignment.payload.timeout_seconds)
     except StepFailureError as failure:
         error = failure
         raise
@@ -72,16 +72,23 @@ def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
         raise bad_configuration("fleet", str(error)) from error
 
 
-def _call(
-    context: StepContext, server_name: str, server: StdioServer | HttpServer, tool: str, arguments: dict[str, Any]
-) -> Any:
-    gc.disable()  # importing MCP makes many objects and no garbage; collecting meanwhile doubles the CPU time
-    from airflow_sop_provider.runner.mcp_call import call_tool
+def _own_caller(context: StepContext, name: str) -> ToolCaller:
+    """Return what opens a connection to the server for the one call of this attempt."""
+    server = _server(context.fleet, name)
 
-    gc.enable()
-    limits = (server.timeout, context.assignment.payload.timeout_seconds)
-    timeout = min((limit for limit in limits if limit), default=DEFAULT_TIMEOUT)
-    return call_tool(context, server_name, server, tool, arguments, timeout)
+    def call(server_name: str, tool: str, arguments: dict[str, Any], limit: float | None) -> Any:
+        gc.disable()  # importing MCP makes many objects and no garbage; collecting meanwhile doubles the CPU time
+        from airflow_sop_provider.runner.mcp_call import call_tool
+
+        gc.enable()
+        return call_tool(context, server_name, server, tool, arguments, call_timeout(server.timeout, limit))
+
+    return call
+
+
+def call_timeout(*limits: float | None) -> float:
+    """Return the smallest of the limits of one call, seconds; `DEFAULT_TIMEOUT` where there is none."""
+    return min((limit for limit in limits if limit), default=DEFAULT_TIMEOUT)
 
 
 def _record_access(

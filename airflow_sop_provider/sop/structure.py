@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +15,7 @@ from airflow_sop_provider.sop.problems import MAX_PROBLEMS, Problem, nearest
 from airflow_sop_provider.sop.source import Source
 from airflow_sop_provider.sop.yaml_nodes import Node, Path, find_node, place_of
 
-__all__ = ["build"]
+__all__ = ["build", "build_model"]
 
 _TYPE_NAMES = {
     "string_type": "text", "int_type": "a whole number", "float_type": "a number", "bool_type": "true or false",
@@ -23,30 +23,41 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
+M = TypeVar("M", bound=BaseModel)
+
+
 def build(data: Mapping[str, Any], root: Node, source: Source) -> tuple[Sop | None, list[Problem]]:
     """Return the SOP that `data` describes, or what is wrong with its structure.
 
     That a step has exactly one kind is left to `sop.checks.kinds`, which says it whatever else is wrong.
     """
+    return build_model(Sop, data, root, source)
+
+
+def build_model(model: type[M], data: Any, root: Node, source: Source) -> tuple[M | None, list[Problem]]:
+    """Return what `data` describes as a model, or what is wrong with its structure, in places of the file.
+
+    For every document of ours that is YAML: SOPs, and the suites that evaluate them.
+    """
     try:
-        return Sop.model_validate(data), []
+        return model.model_validate(data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
         wrong = [detail for detail in details[:MAX_PROBLEMS] if detail["type"] != "step_kind"]
-        misspelt = {(*path[:-1], _meant(path)) for detail in wrong
+        misspelt = {(*path[:-1], _meant(model, path)) for detail in wrong
                     if detail["type"] == "extra_forbidden" and (path := detail["loc"])}  # fmt: skip
-        return None, [_problem(detail, root, source) for detail in wrong
+        return None, [_problem(model, detail, root, source) for detail in wrong
                       if not (detail["type"] == "missing" and detail["loc"] in misspelt)]  # fmt: skip
 
 
-def _problem(detail: ErrorDetails, root: Node, source: Source) -> Problem:
+def _problem(model: type[BaseModel], detail: ErrorDetails, root: Node, source: Source) -> Problem:
     kind = detail["type"]
     path = tuple(part for part in detail["loc"] if part != "[key]")
     at_key = detail["loc"][-1:] == ("[key]",)
     name = str(path[-1]) if path else ""
     suggestion = None
     if kind == "extra_forbidden":
-        code, message, suggestion = _unknown_key(path)
+        code, message, suggestion = _unknown_key(model, path)
         at_key = True
     elif kind == "missing":
         code, message, path = "missing-key", f"the key `{name}` is missing{_within(path[:-1])}", path[:-1]
@@ -58,20 +69,20 @@ def _problem(detail: ErrorDetails, root: Node, source: Source) -> Problem:
     return source.problem(code, message, line, column, suggestion)
 
 
-def _unknown_key(path: Path) -> tuple[str, str, str | None]:
-    match = _meant(path)
-    suggestion = f"did you mean `{match}`?" if match else f"known keys are {', '.join(_known_keys(path[:-1]))}"
+def _unknown_key(model: type[BaseModel], path: Path) -> tuple[str, str, str | None]:
+    match = _meant(model, path)
+    suggestion = f"did you mean `{match}`?" if match else f"known keys are {', '.join(_known_keys(model, path[:-1]))}"
     return "unknown-key", f"unknown key `{str(path[-1])[:60]}`{_within(path[:-1])}", suggestion
 
 
-def _meant(path: Path) -> str | None:
+def _meant(model: type[BaseModel], path: Path) -> str | None:
     """Return the known key that the unknown one at `path` is most like."""
-    return nearest(str(path[-1]), _known_keys(path[:-1]))
+    return nearest(str(path[-1]), _known_keys(model, path[:-1]))
 
 
-def _known_keys(path: Path) -> list[str]:
-    model = _model_at(path)
-    return list(model.model_fields) if model else []
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
+    found = _model_at(model, path)
+    return list(found.model_fields) if found else []
 
 
 def _wrong_type(kind: str, path: Path, node: Node | None) -> tuple[str, str, str | None]:
@@ -138,9 +149,9 @@ def _kind_of(node: Node | None) -> str:
     return "text" if isinstance(node.scalar, str) else f"the number {node.text[:40]}"
 
 
-def _model_at(path: Path) -> type[BaseModel] | None:
+def _model_at(root: type[BaseModel], path: Path) -> type[BaseModel] | None:
     """Return the model that describes the mapping at `path`."""
-    annotation: Any = Sop
+    annotation: Any = root
     for part in path:
         model = _model_in(annotation)
         if model is not None and isinstance(part, str) and part in model.model_fields:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.rollback_order import rollback_needs
 from airflow_sop_provider.sop import check_text, load_sop
 from dag_factory import build_dag
-from dag_factory.rollback_order import rollback_needs
 from tests.dag_factory.documents import payload_of, serialized, step_edges
 from tests.strategies import sop_texts
 

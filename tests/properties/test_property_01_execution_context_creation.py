@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import given
 
 from airflow_sop_provider.contract import StepPayload
+from airflow_sop_provider.engine.payloads import sop_payload, step_payload
 from airflow_sop_provider.sop import LoadedSop, check_text
-from dag_factory.payloads import sop_payload, step_payload
 from tests.strategies import sop_texts
 
 _ASKS = {"agent", "decision"}

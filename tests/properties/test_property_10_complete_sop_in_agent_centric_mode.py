@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import given
 
 from airflow_sop_provider.contract import StepPayload
+from airflow_sop_provider.engine.payloads import sop_payload
 from airflow_sop_provider.sop import Sop, check_text, choose_mode
-from dag_factory.payloads import sop_payload
 from tests.strategies import sop_texts
 
 
