@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_sop_provider.contract.json_schemas import SchemaCheck, UnusableSchemaError
 from airflow_sop_provider.runner.failures import bad_configuration, bad_data
 
 __all__ = ["check_outputs", "violation"]
@@ -30,24 +31,9 @@ def check_outputs(outputs: object, schema: dict[str, Any] | None) -> None:
 def violation(value: Any, schema: dict[str, Any], *, code: str, what: str) -> tuple[str, str] | None:
     """Return (JSON path, message) of the violation that explains most, None if ``value`` fits.
 
-    References are resolved within the schema only: a schema never makes the runner fetch a URL.
-
     :raises StepFailureError: exit 78 (``code``) if ``schema`` is not a JSON Schema.
     """
-    from jsonschema import Draft202012Validator, SchemaError  # 0.1 s of CPU that most steps do not need
-    from jsonschema.exceptions import best_match
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
     try:
-        validator_class = validator_for(schema, default=Draft202012Validator)
-        validator_class.check_schema(schema)
-        error = best_match(validator_class(schema, registry=Registry()).iter_errors(value))
-    except (SchemaError, Unresolvable) as problem:
+        return SchemaCheck(schema).violation(value)
+    except UnusableSchemaError as problem:
         raise bad_configuration(code, f"{what} is not a usable JSON Schema: {problem}") from problem
-    return None if error is None else (error.json_path, _short(error.message))
-
-
-def _short(message: str, limit: int = 300) -> str:
-    return message if len(message) <= limit else f"{message[:limit]}…"

@@ -1,4 +1,4 @@
-"""Starts a program that cannot outlive the runner: ``python -I -S guard.py PARENT_PID PROGRAM ARGUMENT...``.
+"""Starts a program that cannot outlive its starter: ``python -I -S guard.py PARENT_PID PROGRAM ARGUMENT...``.
 
 Standard library only and run as a file, so that it costs some 15 ms. The kernel kills the
 program when the runner dies, however it dies. Needed because MCP's stdio transport starts servers in a
