@@ -152,7 +152,9 @@ def record_events(
     """Store those of a runner's events that are not stored yet; return how many there are in all now.
 
     :param events: with ``seq`` from 1, in any order; one that follows a gap waits until it is sent again.
+        Heartbeats have the number 0 and only renew the attempt's sign of life.
     """
+    events = list(events)
     seen = session.execute(
         select(AttemptRow.events_seen).where(AttemptRow.id == attempt.id).with_for_update()
     ).scalar_one()
@@ -160,9 +162,11 @@ def record_events(
     for event in sorted(events, key=lambda event: int(event.get("seq", 0))):
         if int(event.get("seq", 0)) == seen + len(fresh) + 1:
             fresh.append(event)
-    if not fresh:
-        return int(seen)
     now = utc_now()
+    if not fresh:
+        if events:
+            _touch(session, attempt, now)
+        return int(seen)
     moved = session.execute(
         update(AttemptRow)
         .where(AttemptRow.id == attempt.id, AttemptRow.events_seen == seen)
@@ -176,6 +180,12 @@ def record_events(
     append(session, execution.name, said)
     session.refresh(attempt)
     return int(seen) + len(fresh)
+
+
+def _touch(session: Session, attempt: AttemptRow, now: datetime) -> None:
+    alive = update(AttemptRow).where(AttemptRow.id == attempt.id).values(heartbeat_at=now)
+    session.execute(alive.execution_options(synchronize_session=False))
+    session.refresh(attempt)
 
 
 def _new_row(execution: ExecutionRow, begin: AttemptBegin) -> AttemptRow:

@@ -23,6 +23,7 @@ from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Servi
 from airflow_sop_provider.executors.execution_api import Superseded
 from airflow_sop_provider.executors.messages import AttemptMessage, Identity
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
+from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
@@ -69,16 +70,37 @@ class EmptyDatabase:
         return set()
 
 
+class RecordingRecorder:
+    """Stands for the engine's tables: keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.begun: list[AttemptBegin] = []
+        self.ended: list[AttemptEnd] = []
+
+    async def begin(self, begin: AttemptBegin) -> None:
+        self.begun.append(begin)
+
+    async def end(self, end: AttemptEnd) -> None:
+        self.ended.append(end)
+
+
 class Case:
     """One attempt on a cluster."""
 
     def __init__(self, cluster: FakeKubernetes, runtime: KubernetesRuntime, log: Path) -> None:
         self.cluster, self.api, self.log, self.runtime = cluster, RecordingApi(), log, runtime
+        self.recorder = RecordingRecorder()
         self.carrier = self.carrier_of(KEY)
 
     def carrier_of(self, key: AttemptKey, *, step: dict[str, Any] = STEP, **options: Any) -> AttemptCarrier:
         settings = replace(read_settings(), namespace="steps", **options)
-        services = Services(api=self.api, database=EmptyDatabase(), runtime=self.runtime, settings=settings)  # type: ignore[arg-type]
+        services = Services(
+            api=self.api,  # type: ignore[arg-type]
+            database=EmptyDatabase(),  # type: ignore[arg-type]
+            runtime=self.runtime,
+            settings=settings,
+            recorder=self.recorder,  # type: ignore[arg-type]
+        )
         identity = Identity(hostname="h", unixname="u", pid=1)
         payload = PAYLOAD.model_copy(update={"step": step}).model_dump(mode="json")
         message = AttemptMessage(key=key, payload=payload, log_path="attempt.log", identity=identity)

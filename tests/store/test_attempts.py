@@ -108,10 +108,10 @@ def test_events_of_the_verdict_follow_those_that_were_sent(session) -> None:
     assert _kinds(session)[-3:] == ["action", "action", "attempt.end"]
 
 
-def test_heartbeats_are_counted_and_not_kept(session) -> None:
+def test_heartbeats_are_signs_of_life_and_not_kept(session) -> None:
     execution, row = _begun(session)
-    beat = {"seq": 1, "time": "2026-11-25T08:00:01+00:00", "event": "heartbeat"}
-    assert record_events(session, execution, row, [beat]) == 1
+    beat = {"seq": 0, "time": "2026-11-25T08:00:01+00:00", "event": "heartbeat"}
+    assert record_events(session, execution, row, [beat]) == 0
     assert row.heartbeat_at is not None
     assert "heartbeat" not in _kinds(session)
 
