@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
 from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SECONDS, pump
-from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
+from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage, FinishedState
 from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
@@ -106,7 +106,7 @@ class AttemptCarrier:
             return self._finished("failed", repr(error))
         finally:
             self.running = False
-        return self._finished("success" if self._stopped is None else "failed", self._stopped)
+        return self._finished("reported" if self._stopped is None else "failed", self._stopped)
 
     async def clean_up(self) -> None:
         """Complete the log, upload it and remove the container; `carry` has returned before.
@@ -308,7 +308,7 @@ class AttemptCarrier:
         except (Superseded, UnexpectedAnswer):
             log.exception("could not report it")
 
-    def _finished(self, state: Literal["success", "failed", "elsewhere"], info: str | None) -> FinishedMessage:
+    def _finished(self, state: FinishedState, info: str | None) -> FinishedMessage:
         return FinishedMessage(task_instance_id=self._message.key.task_instance_id, state=state, info=info)
 
 

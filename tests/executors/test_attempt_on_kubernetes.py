@@ -139,7 +139,7 @@ async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(cas
     assert second != first
     verdict = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
     await case.cluster.end(NAME, 0, verdict)
-    assert (await carrying).state == "success"
+    assert (await carrying).state == "reported"
     await case.carrier.clean_up()
     assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert any("no attempt used" in event for event in case.events())
@@ -160,7 +160,7 @@ async def test_a_step_that_names_an_image_is_carried_like_every_other(case: Case
     assert {"/run/sop", "/run/sop-runner", "/tmp"} == {one["mountPath"] for one in container["volumeMounts"]}
     await case.cluster.run(NAME)
     await case.cluster.end(NAME, 0, Verdict(status="succeeded", outputs={"v": 1}).model_dump_json())
-    assert (await carrying).state == "success"
+    assert (await carrying).state == "reported"
     await carrier.clean_up()
     assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
@@ -171,7 +171,7 @@ async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case, monke
     case.cluster.refuse = lambda verb, path: (
         (403, "Forbidden", "exceeded quota") if (verb, path) == ("POST", "pods") else None
     )
-    assert (await case.carrier.carry()).state == "success", "the executor has done its part"
+    assert (await case.carrier.carry()).state == "reported", "the executor has done its part"
     assert case.api.said == [("failed", None)]
     assert any("never started within" in event for event in case.events())
 
