@@ -129,18 +129,24 @@ class EventLog(_Lines):
         self.dropped = 0
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Append one event with the time it happened."""
-        fact = event != HEARTBEAT
-        seq = next(self._numbers) if fact else NO_SEQ
-        record = {"seq": seq, "time": utc_now(), "event": event, **self._identity, **fields}
+        """Append one event with the time it happened.
+
+        Only an event for which memory has room gets a number, as the engine waits for one that is missing.
+        """
+        record = {"seq": NO_SEQ, "time": utc_now(), "event": event, **self._identity, **fields}
         text = self.encode(record)
         if len(text) > EVENT_LIMIT:
-            text = self.encode(_bounded(record, text))
-        self.append(text)
-        if not fact:
+            record = _bounded(record, text)
+            text = self.encode(record)
+        if event == HEARTBEAT:
             self.pending.heartbeat = text
-        elif not self.pending.add(PendingEvent(seq, text), always=event == _END):
+        elif event == _END or self.pending.has_room(len(text)):
+            seq = next(self._numbers)
+            text = self.encode({**record, "seq": seq})
+            self.pending.add(PendingEvent(seq, text))
+        else:
             self.dropped += 1
+        self.append(text)
 
 
 def _bounded(record: dict[str, Any], text: bytes) -> dict[str, Any]:

@@ -40,13 +40,14 @@ class PendingEvents:
         self.heartbeat: bytes | None = None
         """The latest sign of life that was not sent."""
 
-    def add(self, event: PendingEvent, *, always: bool = False) -> bool:
-        """Keep an event; False if there is no room. The end of an attempt is ``always`` kept."""
-        if not always and self._bytes + len(event.text) > self._limit:
-            return False
+    def has_room(self, size: int) -> bool:
+        """Tell whether an event of so many bytes is to be kept."""
+        return self._bytes + size <= self._limit
+
+    def add(self, event: PendingEvent) -> None:
+        """Keep an event."""
         self._events.append(event)
         self._bytes += len(event.text)
-        return True
 
     def batch(self, max_events: int, max_bytes: int) -> list[PendingEvent]:
         """Return the next events to send, in order and without a gap; at least one if there is one."""
