@@ -12,6 +12,7 @@ from typing import Protocol
 
 from airflow_sop_provider.contract.assignment import Assignment
 from airflow_sop_provider.contract.attempt import container_name
+from airflow_sop_provider.runner.agents.site import MODELS_FILE
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, FLEET_FILE, AttemptSpec
 
 __all__ = ["RUNNER_MODULE", "AttemptSettings", "attempt_spec"]
@@ -30,12 +31,12 @@ class AttemptSettings(Protocol):
 def attempt_spec(assignment: Assignment, settings: AttemptSettings) -> AttemptSpec:
     """Return the attempt that carries out ``assignment`` with our runner in this Python.
 
-    :raises OSError: the fleet file exists and cannot be read.
+    :raises OSError: a file of the site exists and cannot be read.
     """
     payload = assignment.payload
     image = _image(assignment)
     # what runs in an image of the author's choice reaches no data source, so it need not know the servers
-    fleet = {} if image else _fleet(settings)
+    fleet = {} if image else _site_files(assignment, settings)
     return AttemptSpec(
         name=container_name(assignment.key),
         argv=(sys.executable, "-m", RUNNER_MODULE),
@@ -55,12 +56,14 @@ def _image(assignment: Assignment) -> str | None:
     return str(image) if image else None
 
 
-def _fleet(settings: AttemptSettings) -> dict[str, bytes]:
-    """Return the fleet file; a step that needs none runs without, one that does says what is missing."""
-    try:
-        return {FLEET_FILE: settings.fleet_file.read_bytes()}
-    except FileNotFoundError:
-        return {}
+def _site_files(assignment: Assignment, settings: AttemptSettings) -> dict[str, bytes]:
+    """Return the fleet file and, for agents, the file of models beside it; neither need exist."""
+    payload = assignment.payload
+    asks = payload.kind == "agent_centric" or any(payload.step.get(kind) for kind in ("agent", "decision"))
+    files = {FLEET_FILE: settings.fleet_file}
+    if asks:
+        files[MODELS_FILE] = settings.fleet_file.with_name(MODELS_FILE)
+    return {name: path.read_bytes() for name, path in files.items() if path.exists()}
 
 
 def _labels(assignment: Assignment) -> dict[str, str]:

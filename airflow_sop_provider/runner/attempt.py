@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
-from airflow_sop_provider.contract.verdict import Verdict, VerdictError
+from airflow_sop_provider.contract.verdict import Usage, Verdict, VerdictError
 from airflow_sop_provider.runner.failures import StepFailureError, StepSkippedError
 from airflow_sop_provider.runner.reporting import Reporter
 from airflow_sop_provider.runner.step_context import StepContext
@@ -106,6 +106,10 @@ class Attempt:
             started_at=self._started_at,
             ended_at=datetime.now(UTC),
             first_action_seconds=self._context.first_action_seconds,
-            usage=self._meter.read(),
+            usage=self._usage(),
             **parts,
         )
+
+    def _usage(self) -> Usage:
+        usage, agent = self._meter.read(), self._context.agent_usage
+        return usage if agent is None else usage.model_copy(update=agent())

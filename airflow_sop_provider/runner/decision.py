@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, bad_data
+from airflow_sop_provider.runner.failures import bad_data
 from airflow_sop_provider.runner.step_context import StepContext
 
-__all__ = ["agent_unavailable", "run_decision"]
+__all__ = ["run_decision"]
 
 
 def run_decision(context: StepContext) -> dict[str, Any]:
     """Decide by the step's rule.
 
     :raises StepFailureError: exit 65 (``decision-not-an-option``) if the rule yields something else
-        than an option; exit 78 (``agent-unavailable``) if an agent would have to decide.
+        than an option; and as the agent does, if it is asked.
     """
     from airflow_sop_provider.sop.expressions import ASK
 
@@ -23,10 +23,10 @@ def run_decision(context: StepContext) -> dict[str, Any]:
     rule = decision.get("rule")
     context.action("decision", f"Deciding: {decision.get('question', '')}", options=list(options))
     if rule is None:
-        raise agent_unavailable("this decision has no `rule`")
+        return _ask(context)
     choice = context.evaluate(rule, "decision.rule")
     if choice is ASK:
-        raise agent_unavailable("the rule answered `ask`")
+        return _ask(context)
     if not isinstance(choice, str) or choice not in options:
         raise bad_data(
             "decision-not-an-option",
@@ -39,10 +39,8 @@ def run_decision(context: StepContext) -> dict[str, Any]:
     return {"choice": str(choice), "rationale": rationale, "by": "rule", "options": list(options)}
 
 
-def agent_unavailable(why: str) -> StepFailureError:
-    """Return the failure of a step that only an agent could carry out."""
-    return bad_configuration(
-        "agent-unavailable",
-        f"An agent is needed ({why}), and this runner has none. Use a `rule` that decides every case, "
-        "or a runner with agents.",
-    )
+def _ask(context: StepContext) -> dict[str, Any]:
+    from airflow_sop_provider.runner.agents.entry import carry_out
+
+    outputs: dict[str, Any] = carry_out(context)
+    return outputs

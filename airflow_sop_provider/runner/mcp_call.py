@@ -34,7 +34,7 @@ from airflow_sop_provider.runner.programs import guarded, inherited_environment
 from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import to_json
 
-__all__ = ["ERROR_TYPE_META", "call_on", "call_tool", "connection"]
+__all__ = ["ERROR_TYPE_META", "call_on", "call_tool", "connection", "find_tool", "result_value"]
 
 ERROR_TYPE_META = "airflow-sop/error-type"
 """Key of a failed result's ``_meta`` by which a server may say ``transient``; a tool's failure is permanent else."""
@@ -95,8 +95,8 @@ async def connection(
 
 async def call_on(client: Client, name: str, tool: str, arguments: dict[str, Any]) -> Any:
     """Check and make one call on an open connection; the result as of `call_tool`."""
-    _check_arguments(arguments, await _find(client, name, tool))
-    return _value(await client.call_tool(tool, arguments), name, tool)
+    _check_arguments(arguments, await find_tool(client, name, tool))
+    return result_value(await client.call_tool(tool, arguments), name, tool)
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +144,7 @@ def _log_pipe(context: StepContext, name: str) -> Any:
     thread.join(timeout=1.0)  # the server has ended; what it said last is in the pipe
 
 
-async def _find(client: Client, name: str, tool: str) -> Tool:
+async def find_tool(client: Client, name: str, tool: str) -> Tool:
     """Return the server's listing of a tool; all pages are read."""
     cursor: str | None = None
     known: list[str] = []
@@ -174,7 +174,11 @@ def _check_arguments(arguments: dict[str, Any], tool: Tool) -> None:
         )
 
 
-def _value(result: CallToolResult, name: str, tool: str) -> Any:
+def result_value(result: CallToolResult, name: str, tool: str) -> Any:
+    """Return what a call came to: structured if it has it, else text as JSON, else text.
+
+    :raises StepFailureError: the tool failed, or answered with neither.
+    """
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     if result.is_error:
         raise _tool_failure(result, name, tool, "\n".join(texts))

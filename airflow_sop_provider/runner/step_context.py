@@ -24,6 +24,7 @@ class StepContext:
 
     :param names: what expressions may read: ``inputs``, ``steps``, ``execution``, ``item`` in a ``for_each``.
     :param call: what calls tools; None: this attempt opens its own connections.
+    :param agent_usage: what agents spent so far, as fields of `Usage`; None: none worked.
     :param children: process ids to end when the attempt is stopped.
     :param first_action_seconds: process start to the first action, None before it.
     """
@@ -34,6 +35,7 @@ class StepContext:
     redactor: Redactor
     fleet: Path | None = None
     call: ToolCaller | None = None
+    agent_usage: Callable[[], dict[str, Any]] | None = None
     children: list[int] = field(default_factory=list)
     first_action_seconds: float | None = None
 
@@ -65,10 +67,6 @@ class StepContext:
 
         :raises StepFailureError: exit 65 (``expression``) if one cannot be evaluated.
         """
-        from airflow_sop_provider.sop.templates import has_expressions
-
-        if not has_expressions(value):
-            return value
         from airflow_sop_provider.sop.expressions import render  # as above
 
         return _guarded(lambda: render(value, self.names), where)

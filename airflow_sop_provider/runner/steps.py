@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_sop_provider.runner.failures import StepFailureError, StepSkippedError, bad_configuration
+from airflow_sop_provider.runner.failures import StepSkippedError, bad_configuration
 from airflow_sop_provider.runner.outputs import check_outputs
 from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import check_size, to_items
@@ -23,7 +23,7 @@ def execute(context: StepContext) -> Any:
     if kind == "items":
         outputs: Any = _items(context)
     elif kind == "agent_centric":
-        raise _agent("an SOP in agent-centric mode")
+        outputs = _agent(context)
     else:
         outputs = _step(context)
         check_outputs(outputs, context.step.get("outputs"))
@@ -70,20 +70,16 @@ def _command(context: StepContext) -> Any:
     return run_command(context)
 
 
-def _agent_step(_context: StepContext) -> Any:
-    raise _agent("an `agent` step")
-
-
 def _approval(_context: StepContext) -> Any:
     raise bad_configuration(
         "approval-unavailable", "Approvals are not carried out by this runner. Update the runner or remove the step."
     )
 
 
-def _agent(what: str) -> StepFailureError:
-    from airflow_sop_provider.runner.decision import agent_unavailable
+def _agent(context: StepContext) -> Any:
+    from airflow_sop_provider.runner.agents.entry import carry_out
 
-    return agent_unavailable(what)
+    return carry_out(context)
 
 
 _KINDS: dict[str, Callable[[StepContext], Any]] = {
@@ -91,6 +87,6 @@ _KINDS: dict[str, Callable[[StepContext], Any]] = {
     "compute": _compute,
     "decision": _decision,
     "command": _command,
-    "agent": _agent_step,
+    "agent": _agent,
     "approval": _approval,
 }

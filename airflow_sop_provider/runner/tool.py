@@ -18,7 +18,7 @@ from airflow_sop_provider.runner.values import check_size, digest, to_json
 if TYPE_CHECKING:
     from airflow_sop_provider.fleet.registry import HttpServer, StdioServer
 
-__all__ = ["DEFAULT_TIMEOUT", "call_timeout", "run_tool"]
+__all__ = ["DEFAULT_TIMEOUT", "call_timeout", "run_tool", "server_of"]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds for a call when neither the server nor the step sets a limit."""
@@ -59,7 +59,11 @@ def _allowed(context: StepContext) -> tuple[str, str]:
     return source["server"], tool
 
 
-def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
+def server_of(path: Path | None, name: str) -> StdioServer | HttpServer:
+    """Return a server of the fleet.
+
+    :raises StepFailureError: exit 78 if there is no fleet, or no such server in it.
+    """
     from airflow_sop_provider.fleet.registry import FleetError, load_fleet
 
     if path is None:
@@ -74,7 +78,7 @@ def _server(path: Path | None, name: str) -> StdioServer | HttpServer:
 
 def _own_caller(context: StepContext, name: str) -> ToolCaller:
     """Return what opens a connection to the server for the one call of this attempt."""
-    server = _server(context.fleet, name)
+    server = server_of(context.fleet, name)
 
     def call(server_name: str, tool: str, arguments: dict[str, Any], limit: float | None) -> Any:
         gc.disable()  # importing MCP makes many objects and no garbage; collecting meanwhile doubles the CPU time

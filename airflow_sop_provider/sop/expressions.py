@@ -19,9 +19,8 @@ from airflow_sop_provider.sop.ask import ASK
 from airflow_sop_provider.sop.bounds import joined, json_value, new_budget, text_of
 from airflow_sop_provider.sop.expression_syntax import ExpressionError, Parsed, parse_expression, parse_template
 from airflow_sop_provider.sop.sandbox import environment
-from airflow_sop_provider.sop.templates import has_expressions
 
-__all__ = ["ASK", "ExpressionError", "evaluate", "references", "render"]
+__all__ = ["ASK", "ExpressionError", "evaluate", "references", "render", "render_apart"]
 
 _CACHE = 1024
 
@@ -51,6 +50,29 @@ def render(value: Any, names: Mapping[str, Any]) -> Any:
     return value
 
 
+def render_apart(text: str, names: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a text with a label for each of its expressions, and the values by label.
+
+    For readers that take what they read for orders: a value may hold anything, so it must not stand between the words
+    of whoever wrote the text.
+
+    :param names: as in `evaluate`.
+    :raises ExpressionError: as `evaluate`.
+    """
+    if "{{" not in text and "{%" not in text:
+        return text, {}
+    values: dict[str, Any] = {}
+    words: list[str] = []
+    for part in _compiled_template(text):
+        if isinstance(part, str):
+            words.append(part)
+            continue
+        label = f"value_{len(values) + 1}"
+        values[label] = _guarded(text, functools.partial(_value, part, names, ask=False))
+        words.append(f"[{label}]")
+    return "".join(words), values
+
+
 def references(text: str, *, template: bool = False) -> frozenset[str]:
     """Return ids of the steps whose outputs an expression, or the expressions of a template, read.
 
@@ -62,7 +84,7 @@ def references(text: str, *, template: bool = False) -> frozenset[str]:
 
 
 def _render_text(text: str, names: Mapping[str, Any]) -> Any:
-    if not has_expressions(text):
+    if "{{" not in text and "{%" not in text:
         return text
     parts = _compiled_template(text)
     if len(parts) == 1 and not isinstance(parts[0], str):

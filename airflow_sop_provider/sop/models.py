@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from airflow_sop_provider.sop.agent_models import AgentConfig, Budget
 from airflow_sop_provider.sop.fields import (
     BareToolName,
     DottedPath,
@@ -38,6 +39,7 @@ __all__ = [
     "AgentConfig",
     "AgentStep",
     "Approval",
+    "Budget",
     "Command",
     "DataSource",
     "Decision",
@@ -65,14 +67,6 @@ class DataSource(Model):
 
     server: Text = Field(description="Name of the server in the fleet.", pattern=r"^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$")
     tools: list[BareToolName] = Field(min_length=1, description="Tools the SOP may call; nothing else is allowed.")
-
-
-class AgentConfig(Model):
-    """The model that agents and decisions of this SOP use."""
-
-    model: Text = Field(description="Name of the model, for example gemini-2.5-flash.")
-    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature, 0 to 2.")
-    max_tokens: int = Field(4096, ge=1, le=1_000_000, description="Most tokens of one answer.")
 
 
 class Schedule(Model):

@@ -21,7 +21,6 @@ from tests.integration.conftest import on_sqlite
 from tools.dev.environment import ROOT
 
 SHIPPED = [path.stem for path in sorted((ROOT / "sops").glob("*.yaml"))]
-LATER = {"package-brief"}  # agent-centric: carried out as soon as agents are
 
 
 @pytest.fixture
@@ -42,7 +41,9 @@ def site(airflow: AirflowSystem, tmp_path: Path) -> Iterator[Path]:
     ours = airflow.instance.fleet
     before = ours.read_text()
     ours.write_text(json.dumps({"servers": {"python-environment": server}}))
+    shutil.copy(ROOT / "models.yaml", ours.with_name("models.yaml"))  # the model of package-brief is a script there
     yield site
+    ours.with_name("models.yaml").unlink()
     ours.write_text(before)
 
 
@@ -57,18 +58,19 @@ def test_each_of_them_comes_to_the_result_of_an_independent_computation(
         ("evidence-publication", {"folder": str(published)}, "success"),
         ("evidence-publication", {"folder": str(withdrawn), "minimum_distributions": 100}, "failed"),
         ("interpreter-support-review", {"end_of_support": {series: "2999-01-01"}}, "success"),
+        ("package-brief", {"package": "weak"}, "success"),
         ("package-integrity-review", {"batch_size": 2}, "success"),
         ("software-licence-review", {"group_size": 3}, "success"),
         ("version-drift-review", {"package": "copyleft", "approved_version": "2.0"}, "success"),
     ]
-    assert {sop for sop, _, _ in inputs} | LATER == set(SHIPPED)
+    assert {sop for sop, _, _ in inputs} == set(SHIPPED)
     for sop in SHIPPED:
         shutil.copy(ROOT / "sops" / f"{sop}.yaml", airflow.instance.sops)
     runs = [(sop, airflow.trigger(sop, **conf), state) for sop, conf, state in inputs]
     reports: dict[str, Any] = {}
     for sop, run, state in runs:
         assert airflow.wait_for_run(sop, run, seconds=900) == state, sop
-        reports[sop] = airflow.api.outputs(sop, run, "report")
+        reports[sop] = airflow.api.outputs(sop, run, "agent" if sop == "package-brief" else "report")
 
     critical = reports["critical-package-review"]
     assert critical["verdict"] == "unsound", "a file of weak was modified"
@@ -78,6 +80,9 @@ def test_each_of_them_comes_to_the_result_of_an_independent_computation(
     assert withdrawn.is_dir()
     assert not (withdrawn / "inventory.jsonl").exists(), "the rollback withdrew it"
     assert reports["interpreter-support-review"]["verdict"] == "supported"
+    brief = reports["package-brief"]["steps"]
+    assert list(brief) == ["interpreter", "licences", "files", "brief"], "one agent did every step, in order"
+    assert brief["brief"]["text"].startswith("weak 1.0 "), brief["brief"]
     integrity = reports["package-integrity-review"]
     assert (integrity["verdict"], integrity["distributions"], integrity["files"]) == ("altered", 4, 4)
     assert [(found["name"], found["mismatched"]) for found in integrity["mismatched"]] == [("weak", ["weak.py"])]

@@ -52,7 +52,7 @@ def test_decision_by_rule(attempt):
 
 @pytest.mark.parametrize("decision", [{**ASKED, "rule": "ask"}, ASKED])
 def test_decision_that_needs_an_agent(attempt, decision):
-    assert attempt({"decision": decision}).failure == ("permanent", "agent-unavailable", 78)
+    assert attempt({"decision": decision}).failure == ("permanent", "no-model", 78)
 
 
 @pytest.mark.parametrize("rule", ["'maybe'", "1", "none", "['yes']"])
@@ -63,7 +63,7 @@ def test_decision_that_is_no_option(attempt, rule):
 @pytest.mark.parametrize(
     ("step", "code"),
     [
-        ({"agent": {"instruction": "x"}}, "agent-unavailable"),
+        ({"agent": {"instruction": "x"}}, "no-model"),
         ({"approval": {"by": ["a"]}}, "approval-unavailable"),
         ({"unheard_of": {}}, "no-kind"),
     ],
@@ -73,7 +73,7 @@ def test_kinds_that_this_runner_does_not_carry_out(attempt, step, code):
 
 
 def test_agent_centric_needs_an_agent(attempt):
-    assert attempt({"sop": "demo"}, kind="agent_centric").failure == ("permanent", "agent-unavailable", 78)
+    assert attempt({"sop": "demo"}, kind="agent_centric").failure == ("permanent", "no-model", 78)
 
 
 def test_rollback_runs_like_a_step(attempt):

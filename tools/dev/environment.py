@@ -22,7 +22,7 @@ __all__ = ["EXTRAS", "ROOT", "EnvironmentProblem", "ensure_environment", "enviro
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS: dict[str, str] = {
     "run": "airflow,runner,agents",
-    "dev": "airflow,runner,agents,docker,dev",
+    "dev": "airflow,runner,agents,openai,docker,dev",
     "bench": "airflow,bench",
 }
 """What an environment is for -> the distribution's extras in it. A smaller one is made, and starts, faster."""

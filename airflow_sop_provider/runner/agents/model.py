@@ -1,0 +1,55 @@
+"""From a model's name to the ADK model that answers: the site's file first, then our two, then all that ADK knows."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from google.adk.models import BaseLlm, LLMRegistry
+
+from airflow_sop_provider.runner.agents.scripted import PREFIX, ScriptedLlm
+from airflow_sop_provider.runner.agents.site import ModelEntry
+from airflow_sop_provider.runner.failures import bad_configuration
+from airflow_sop_provider.runner.lines import Redactor
+
+__all__ = ["make_model"]
+
+OPENAI = "openai:"
+_KEY_VARIABLES = {"Gemini": "GOOGLE_API_KEY", "Claude": "ANTHROPIC_API_KEY"}
+"""Where a provider's own library looks for its key."""
+
+
+def make_model(name: str, entry: ModelEntry, redactor: Redactor) -> BaseLlm:
+    """Return the model of that name.
+
+    :param entry: what the site says of it.
+    :raises StepFailureError: exit 78 if there is no such model, or what it needs is not installed or not set.
+    """
+    target = entry.use or name
+    key = entry.key()
+    if key is not None:
+        redactor.add(key)
+    if target.startswith(PREFIX):
+        return ScriptedLlm(target)
+    try:
+        if target.startswith(OPENAI):
+            return _openai(target.removeprefix(OPENAI), entry, key)
+        model = LLMRegistry.new_llm(target)
+    except ImportError as error:
+        raise bad_configuration("model-not-installed", f"`{target}` needs a package: {error}") from error
+    except ValueError as error:
+        raise bad_configuration("unknown-model", f"No provider has a model `{target}`: {error}") from error
+    variable = _KEY_VARIABLES.get(type(model).__name__)
+    if key is not None and variable is not None:
+        os.environ[variable] = key
+    return model
+
+
+def _openai(name: str, entry: ModelEntry, key: str | None) -> BaseLlm:
+    from google.adk.integrations.openai._openai_llm import OpenAILlm
+    from openai import AsyncOpenAI
+
+    # whoever needs no key still has to send one; retries are the engine's, which counts them
+    options: dict[str, Any] = {"api_key": key or os.environ.get("OPENAI_API_KEY") or "none", "max_retries": 0}
+    client = AsyncOpenAI(base_url=entry.base_url, timeout=entry.timeout, **options)
+    return OpenAILlm(model=name, client=client)
