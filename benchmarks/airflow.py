@@ -15,7 +15,8 @@ from benchmarks import cpu
 from benchmarks.bench import Bench, BenchmarkError
 from benchmarks.database import AirflowDatabase, Runs
 from benchmarks.documents import COMMAND_SOP, SLEEP_SOP, operator_dags_text, write_documents
-from tools.dev.instance import Instance
+from benchmarks.noop_executor import ALIAS, CLASSPATH
+from tools.dev.instance import EXECUTORS, Instance
 from tools.dev.rest import AirflowApi
 from tools.dev.supervisor import LocalAirflow, SupervisorError
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 _POLL_SECONDS = 0.25
 _WARM_UP_RUNS = 2
-_DAGS = ("bench-command", "bench-bash", "bench-clock", "bench-empty")
+_DAGS = ("bench-command", "bench-bash", "bench-clock", "bench-empty", "bench-noop")
 
 
 class BenchAirflow:
@@ -44,6 +45,7 @@ class BenchAirflow:
             sops=sops,
             database=bench.database(),
             overrides={
+                "core": {"executor": f"{EXECUTORS},{ALIAS}:{CLASSPATH}"},
                 "sop": {"paused_upon_creation": "False"},
                 "dag_processor": {"dag_bundle_config_list": bundles(sops=str(sops), dags=str(dags))},
             },

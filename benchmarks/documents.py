@@ -202,6 +202,7 @@ def only(name, operator, **arguments):
 only("bench-bash", BashOperator, bash_command="true")
 only("bench-clock", BashOperator, bash_command="date +%s.%N")
 only("bench-empty", EmptyOperator)
+only("bench-noop", BashOperator, bash_command="true", executor="noop")
 only("bench-wait", BashOperator, bash_command="exec sleep 86399")
 """
 

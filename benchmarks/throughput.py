@@ -1,10 +1,10 @@
 """What a step costs Airflow when many are submitted at once: steps a minute, and CPU seconds per step by component.
 
-The same execution of a single step that does nothing, three ways: our executor, a BashOperator on the
-LocalExecutor, and an EmptyOperator, which no executor ever sees: the least an execution can cost. In turns,
-on one Airflow. The CPU time is that of all components from the first POST until everything is over. What the
-steps themselves do is not Airflow's cost and is told apart: our runners have their own account, the
-BashOperator's shells are subtracted.
+The same execution of a single step that does nothing, four ways: our executor, a BashOperator on the
+LocalExecutor, a task that an executor ends as soon as it has it, the least any executor can cost, and an
+EmptyOperator, which no executor ever sees: the least an execution can cost. In turns, on one Airflow. The CPU
+time is that of all components from the first POST until everything is over. What the steps themselves do is not
+Airflow's cost and is told apart: our runners have their own account, the BashOperator's shells are subtracted.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _AFTER_SECONDS = 2.0
 _SHELL_SAMPLES = 50
 _MINUTE = 60.0
 
+_LEAST = "any task, an executor that does nothing"
 _WAYS: Mapping[str, str] = {
     "SOP step, SopExecutor": "bench-command",
     "BashOperator, LocalExecutor": "bench-bash",
+    _LEAST: "bench-noop",
     "EmptyOperator, no executor": "bench-empty",
 }
 _FLOOR = "EmptyOperator, no executor"
@@ -61,7 +63,7 @@ class _Round:
 
 
 def measure(bench: Bench) -> list[Table]:
-    """Measure the three ways, in turns."""
+    """Measure them, in turns."""
     rounds, count = bench.number(full=3, quick=1), bench.number(full=100, quick=3)
     airflow = bench.airflow
     shell = _shell_seconds()
@@ -177,6 +179,7 @@ def _table(found: dict[str, list[_Round]], rounds: int, count: int, idle: float,
             f"median of {rounds} rounds in turns; {_CALLERS} callers of the REST API; every component counted until"
             f" {_AFTER_SECONDS:.0f} s after the last end",
             "the step is `true`: as a command of an SOP, as a BashOperator, and as an EmptyOperator nothing at all",
+            f"{_LEAST}: it sets what is queued to success with one statement, and starts nothing",
             f"not Airflow's: the runner (its own column), the BashOperator's shell ({shell * 1000:.1f} ms, subtracted)",
             f"an idle Airflow uses {idle:.3f} CPU-s a second, which is included",
             "goal: at most 1.5 times the EmptyOperator",

@@ -154,3 +154,40 @@ def set_mode(file: Path, mode: str) -> None:
     from airflow_sop_provider.cli.set_mode import change_mode
 
     change_mode(file, mode)
+
+
+@app.group(short_help="Verify audit logs.")
+def audit() -> None:
+    """Verify what the audit log says, offline.
+
+    \b
+    Examples:
+      sop audit verify export.zip
+      sop audit verify audit-digests/
+    """
+
+
+@audit.command("verify", short_help="Verify an export, chain or folder of digests.")
+@click.argument("path", type=_FILE_OR_FOLDER)
+@click.option("--key", metavar="HEX|FILE", help="Public key that must have signed. Default: the one that lies beside.")
+@click.option(
+    "--digests",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of signed digests to compare with.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+def audit_verify(path: Path, key: str | None, digests: Path | None, as_json: bool) -> int:
+    """Verify an export (zip), the lines of audit chains (JSONL) or a folder of signed digests.
+
+    Needs no engine and no network. Names every entry that was changed, removed, reordered, inserted or cut off, and
+    every attempt without an end. Exit code 1 if there is any problem.
+
+    \b
+    Examples:
+      sop audit verify export.zip --key engine.key.hex
+      sop audit verify audit.jsonl --digests audit-digests/
+      sop audit verify export.zip --json | jq .problems
+    """
+    from airflow_sop_provider.cli.audit import verify
+
+    return verify(path, key=key, digests=digests, as_json=as_json)

@@ -73,7 +73,10 @@ class Verdict(_Model):
 
     :param outputs: the step's outputs (JSON value); None unless it succeeded.
     :param reason: for ``skipped``: why.
+    :param events: what the runner recorded and the engine had not acknowledged (`audit.event_lines`), without the
+        attempt's identity; every one of them where no engine can be reached.
     :param outputs_dropped: True only in a shortened copy whose outputs did not fit.
+    :param events_dropped: number of events that did not fit into a shortened copy.
     :param whole: only in such a copy: SHA-256 (hex) of the whole verdict, which is to be found elsewhere.
     """
 
@@ -85,15 +88,17 @@ class Verdict(_Model):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     first_action_seconds: float | None = None
+    events: tuple[dict[str, Any], ...] = ()
     outputs_dropped: bool = False
+    events_dropped: int = 0
     whole: str | None = None
 
     def to_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bytes:
-        """Return the verdict as JSON of at most ``limit`` bytes: details go first, then outputs, then text."""
+        """Return the verdict as JSON of at most ``limit`` bytes: events go first, then details, outputs, text."""
         shortened = self
-        for shorten in (_keep, _without_details, _without_outputs, _with_short_text):
+        for shorten in (_keep, _without_events, _without_details, _without_outputs, _with_short_text):
             shortened = shorten(shortened)
-            if shortened.outputs_dropped:
+            if shortened.outputs_dropped or shortened.events_dropped:
                 shortened = shortened.model_copy(update={"whole": self.digest()})
             message = shortened.encoded()
             if len(message) <= limit:
@@ -102,19 +107,24 @@ class Verdict(_Model):
 
     def encoded(self) -> bytes:
         """Return it as JSON."""
-        return self.model_dump_json(exclude_none=True).encode()
+        return self.model_dump_json(exclude_none=True, exclude=None if self.events else {"events"}).encode()
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of its JSON."""
         return hashlib.sha256(self.encoded()).hexdigest()
 
     def fits_termination_message(self, limit: int = TERMINATION_MESSAGE_LIMIT) -> bool:
-        """Return whether its outputs are in the copy of at most ``limit`` bytes."""
-        return not Verdict.model_validate_json(self.to_termination_message(limit)).outputs_dropped
+        """Return whether its outputs and events are in the copy of at most ``limit`` bytes."""
+        copy = Verdict.model_validate_json(self.to_termination_message(limit))
+        return not copy.outputs_dropped and not copy.events_dropped
 
 
 def _keep(verdict: Verdict) -> Verdict:
     return verdict
+
+
+def _without_events(verdict: Verdict) -> Verdict:
+    return verdict.model_copy(update={"events": (), "events_dropped": len(verdict.events)})
 
 
 def _without_details(verdict: Verdict) -> Verdict:

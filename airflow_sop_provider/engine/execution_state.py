@@ -19,11 +19,28 @@ __all__ = ["ExecutionResult", "ExecutionState", "ExecutionStatus", "TaskState", 
 class ExecutionStatus(StrEnum):
     """Status of an execution (design, sections 2 and 8)."""
 
+    SUBMITTED = "SUBMITTED"
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     PARTIALLY_COMPLETED = "PARTIALLY_COMPLETED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows any more."""
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        ExecutionStatus.COMPLETED,
+        ExecutionStatus.PARTIALLY_COMPLETED,
+        ExecutionStatus.FAILED,
+        ExecutionStatus.CANCELLED,
+    }
+)
 
 
 @dataclass(frozen=True)

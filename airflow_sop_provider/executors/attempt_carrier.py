@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from airflow_sop_provider.airflow_settings import SopSettings
-from airflow_sop_provider.contract import ErrorType, StepPayload
+from airflow_sop_provider.contract import ErrorType, StepPayload, container_name
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import Failure, classify
@@ -32,8 +32,9 @@ from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
 from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SECONDS, pump
-from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
+from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage, FinishedState
 from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes.base import (
     AttemptSpec,
@@ -42,6 +43,7 @@ from airflow_sop_provider.runtimes.base import (
     Runtime,
     RuntimeFailedError,
 )
+from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd
 
 __all__ = ["AttemptCarrier", "Services"]
 
@@ -59,6 +61,7 @@ class Services:
     database: MetadataDb
     runtime: Runtime
     settings: SopSettings
+    recorder: Recorder
 
 
 class AttemptCarrier:
@@ -103,7 +106,7 @@ class AttemptCarrier:
             return self._finished("failed", repr(error))
         finally:
             self.running = False
-        return self._finished("success" if self._stopped is None else "failed", self._stopped)
+        return self._finished("reported" if self._stopped is None else "failed", self._stopped)
 
     async def clean_up(self) -> None:
         """Complete the log, upload it and remove the container; `carry` has returned before.
@@ -151,7 +154,8 @@ class AttemptCarrier:
 
     async def _carry_started(self, context: dict[str, Any]) -> None:
         log_file = self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
-        reporter = Reporter(self._message.key, self._services.api, self._services.database, log_file)
+        services = self._services
+        reporter = Reporter(self._message.key, services.api, services.database, log_file, services.recorder)
         conclude = await self._work(reporter, log_file, context)
         if self._stopped is None:
             self.reporting = True
@@ -159,12 +163,41 @@ class AttemptCarrier:
         else:
             text = f"Stopped: {self._stopped}. Nothing of the step runs any more."
             log_file.say("warning", text, container=self._handle.name if self._handle else None)
+            await self._record_stop()
+
+    async def _record_stop(self) -> None:
+        """Record that the attempt was ended from outside, with what its runner still said."""
+        seen = self._outcome
+        verdict = None if seen is None else seen.verdict
+        end = AttemptEnd(
+            key=self._message.key,
+            state="stopped",
+            message=f"Stopped: {self._stopped}",
+            usage=None if seen is None else seen.usage,
+            events=() if verdict is None else verdict.events or (),
+        )
+        await self._services.recorder.end(end)
+
+    async def _record_begin(self, payload: StepPayload | Failure) -> None:
+        """Record that the attempt begins, before anything of it runs: no container is ever unknown."""
+        known = payload if isinstance(payload, StepPayload) else None
+        begin = AttemptBegin(
+            key=self._message.key,
+            kind="step" if known is None else known.kind,
+            runtime=self._services.runtime.name,
+            container=container_name(self._message.key),
+            data_sources={} if known is None else known.data_sources,
+            memory_bytes=None if known is None else known.memory_bytes,
+            cpu_millis=None if known is None else known.cpu_millis,
+        )
+        await self._services.recorder.begin(begin)
 
     async def _work(
         self, reporter: Reporter, log_file: AttemptLog, context: dict[str, Any]
     ) -> Callable[[], Awaitable[None]]:
         """Do what there is to do and return how to report it."""
         payload = _payload_of(self._message)
+        await self._record_begin(payload)
         if isinstance(payload, Failure):
             return partial(reporter.failed, payload, None, context)
         spec = await self._spec(payload, context)
@@ -275,7 +308,7 @@ class AttemptCarrier:
         except (Superseded, UnexpectedAnswer):
             log.exception("could not report it")
 
-    def _finished(self, state: Literal["success", "failed", "elsewhere"], info: str | None) -> FinishedMessage:
+    def _finished(self, state: FinishedState, info: str | None) -> FinishedMessage:
         return FinishedMessage(task_instance_id=self._message.key.task_instance_id, state=state, info=info)
 
 

@@ -7,19 +7,23 @@ state once reported is never reported differently, because the verdict it follow
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_sop_provider.audit.canonical import canonical, jsonable
 from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload
 from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
 from airflow_sop_provider.executors.attempt_log import AttemptLog
 from airflow_sop_provider.executors.execution_api import ExecutionApi, UnexpectedAnswer
 from airflow_sop_provider.executors.metadata_db import MEMORY_XCOM_KEY, MetadataDb
+from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.runtimes.base import Outcome, RuntimeFailedError
+from airflow_sop_provider.store.attempts import AttemptEnd, AttemptState
 
 __all__ = ["Reporter", "failure_of", "permanent"]
 
@@ -33,13 +37,20 @@ _CRASH_LINES = 200
 
 
 class Reporter:
-    """Reports one attempt."""
+    """Reports one attempt.
 
-    def __init__(self, key: AttemptKey, api: ExecutionApi, database: MetadataDb, log_file: AttemptLog) -> None:
+    The engine's tables have what it came to before Airflow has: who is killed in between repeats both.
+    """
+
+    def __init__(
+        self, key: AttemptKey, api: ExecutionApi, database: MetadataDb, log_file: AttemptLog, recorder: Recorder
+    ) -> None:
         self._key = key
         self._api = api
         self._database = database
         self._log = log_file
+        self._recorder = recorder
+        self._outcome: Outcome | None = None
 
     async def ended(
         self, outcome: Outcome, payload: StepPayload, context: dict[str, Any], memory_bytes: int | None
@@ -51,6 +62,7 @@ class Reporter:
         """
         failure = classify(outcome)
         verdict = outcome.verdict
+        self._outcome = outcome
         if failure is not None:
             await self.failed(failure, payload, context, memory_bytes)
         elif verdict is not None and verdict.status == "skipped":
@@ -70,6 +82,7 @@ class Reporter:
             return
         usage = outcome.usage.model_dump(exclude_none=True) if outcome.usage is not None else {}
         self._log.say("info", "Succeeded", usage=usage)
+        await self._record("succeeded", outputs_digest=_digest(outputs))
         await self._api.succeed(self._key.task_instance_id)
         await self._nudge()
 
@@ -87,10 +100,32 @@ class Reporter:
         decision = self._decide(failure, payload, context["max_tries"], memory_bytes)
         if decision.action == "fail":
             self._log.say("error", f"Failed for good. {decision.reason}")
+            await self._record_failure("failed", failure, decision)
             await self._api.fail(self._key.task_instance_id)
             await self._nudge()
         else:
+            await self._record_failure("retrying", failure, decision)
             await self._retry(decision, failure)
+
+    async def _record_failure(self, state: AttemptState, failure: Failure, decision: Decision) -> None:
+        evidence = dict(failure.evidence)
+        if failure.type is ErrorType.CRASH:
+            evidence["last_lines"] = self._log.tail(_CRASH_LINES)
+        await self._record(
+            state,
+            error_type=failure.type.value,
+            error_code=failure.code,
+            message=failure.message,
+            evidence=jsonable(evidence),
+            retry_delay_seconds=decision.delay_seconds if state == "retrying" else None,
+            retry_reason=decision.reason,
+        )
+
+    async def _record(self, state: AttemptState, **values: Any) -> None:
+        seen = self._outcome
+        events = () if seen is None or seen.verdict is None else seen.verdict.events or ()
+        usage = None if seen is None else seen.usage
+        await self._recorder.end(AttemptEnd(key=self._key, state=state, usage=usage, events=events, **values))
 
     def _decide(
         self, failure: Failure, payload: StepPayload | None, max_tries: int, memory_bytes: int | None
@@ -108,6 +143,7 @@ class Reporter:
     async def skipped(self, reason: str) -> None:
         """Report a step that is not to run."""
         self._log.say("info", f"Skipped: {reason}")
+        await self._record("skipped", message=reason)
         await self._api.skip(self._key.task_instance_id)
         await self._nudge()
 
@@ -172,6 +208,10 @@ def _number_of_try(attempt: int, max_tries: int, max_retries: int) -> int:
     that are left are the distance to ``max_tries``.
     """
     return max(1, attempt - (max_tries - max_retries))
+
+
+def _digest(outputs: Any) -> str | None:
+    return None if outputs is None else hashlib.sha256(canonical(jsonable(outputs))).hexdigest()
 
 
 def _evidence(failure: Failure) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from airflow_sop_provider.executors.messages import (
     decode,
 )
 from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.executors.watch import Watch
 from airflow_sop_provider.runtimes import Runtime, choose_runtime, open_runtime
 
@@ -127,16 +128,19 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
         _token_maker(),
     )
     database = MetadataDb()
+    recorder = Recorder()
     services = Services(
         api=api,
         database=database,
         runtime=await _runtime(settings),
         settings=settings,
+        recorder=recorder,
     )
     try:
         await Child(services, reader, writer).run()
     finally:
         await api.close()
+        recorder.close()
         database.close()
 
 

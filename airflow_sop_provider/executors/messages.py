@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from airflow_sop_provider.contract import AttemptKey
 
-__all__ = ["AttemptMessage", "ChildMessage", "FinishedMessage", "Identity", "ReadyMessage", "RevokeMessage", "decode"]
+__all__ = [
+    "AttemptMessage",
+    "ChildMessage",
+    "FinishedMessage",
+    "FinishedState",
+    "Identity",
+    "ReadyMessage",
+    "RevokeMessage",
+    "decode",
+]
 
 
 class _Message(BaseModel):
@@ -59,17 +68,21 @@ class RevokeMessage(_Message):
     task_instance_id: str
 
 
+FinishedState = Literal["reported", "elsewhere", "success", "failed"]
+
+
 class FinishedMessage(_Message):
     """Nothing of this attempt is left to do here, and Airflow's API knows what it came to, or who knows.
 
-    :param state: ``success`` or ``failed``, for the scheduler's event buffer; ``elsewhere`` if another
-        scheduler's executor carries the attempt: then there is nothing to tell.
+    :param state: ``reported`` if Airflow has the attempt's state from us, ``elsewhere`` if another scheduler's executor
+        carries the attempt: then there is nothing to tell; ``success`` or ``failed``, for the scheduler's event buffer,
+        if the attempt ended without a report of ours.
     :param info: a sentence for the scheduler's log.
     """
 
     type: Literal["finished"] = "finished"
     task_instance_id: str
-    state: Literal["success", "failed", "elsewhere"]
+    state: FinishedState
     info: str | None = None
 
 

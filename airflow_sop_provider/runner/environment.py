@@ -28,6 +28,8 @@ class RunnerEnvironment:
     :param fleet: ``SOP_FLEET``: the fleet's registry, None: no fleet.
     :param heartbeat_seconds: ``SOP_HEARTBEAT_SECONDS``, at most 30.
     :param stop_grace_seconds: ``SOP_STOP_GRACE_SECONDS``: what a command gets to end after SIGTERM.
+    :param engine_url: ``SOP_ENGINE_URL``: where events go while the step runs, None: they wait for the verdict.
+    :param engine_token: ``SOP_ENGINE_TOKEN_FILE``: file of the token for it.
     """
 
     assignment: Path
@@ -37,6 +39,8 @@ class RunnerEnvironment:
     fleet: Path | None
     heartbeat_seconds: float = 10.0
     stop_grace_seconds: float = 1.5
+    engine_url: str | None = None
+    engine_token: Path | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> RunnerEnvironment:
@@ -55,6 +59,8 @@ class RunnerEnvironment:
             fleet=_path(source, "SOP_FLEET"),
             heartbeat_seconds=min(_seconds(source, "SOP_HEARTBEAT_SECONDS", 10.0), _MAX_HEARTBEAT),
             stop_grace_seconds=_seconds(source, "SOP_STOP_GRACE_SECONDS", 1.5),
+            engine_url=source.get("SOP_ENGINE_URL") or None,
+            engine_token=_path(source, "SOP_ENGINE_TOKEN_FILE"),
         )
 
 

@@ -8,14 +8,24 @@ disk is ended before the next one.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EventLog", "Log", "Redactor", "utc_now"]
+from airflow_sop_provider.audit.event_lines import HEARTBEAT, NO_SEQ
+from airflow_sop_provider.runner.pending_events import PendingEvent, PendingEvents
 
+__all__ = ["EVENT_LIMIT", "EventLog", "Log", "Redactor", "utc_now"]
+
+EVENT_LIMIT = 64 * 1024
+"""Bytes of one event; of a larger one a digest stands for what does not fit."""
+
+_END = "attempt.end"
+_SHORT_TEXT = 1000
 _SHORTEST_SECRET = 4
 """Values shorter than this are not blotted out: they would hit ordinary text."""
 
@@ -58,9 +68,17 @@ class _Lines:
 
     def write(self, record: dict[str, Any]) -> bool:
         """Write one line; False if it was dropped or cut."""
+        return self._descriptor is not None and self.append(self.encode(record))
+
+    def encode(self, record: dict[str, Any]) -> bytes:
+        """Return a record's line without secrets and without its end."""
+        return json.dumps(self._redactor.clean(record), default=str).encode()
+
+    def append(self, text: bytes) -> bool:
+        """Write one encoded line; False if it was dropped or cut."""
         if self._descriptor is None:
             return False
-        line = json.dumps(self._redactor.clean(record), default=str).encode() + b"\n"
+        line = text + b"\n"
         data = b"\n" + line if self._cut else line
         try:
             written = os.write(self._descriptor, data)
@@ -95,21 +113,48 @@ class Log(_Lines):
 
 
 class EventLog(_Lines):
-    """The attempt's events, for the audit log; every event carries the attempt's identity.
+    """The attempt's events, for the audit log; every event carries the attempt's identity and its number.
 
-    :param path: file to append to, None to drop events.
+    Each goes to the file, if there is one, and stays pending until the engine has it: `PendingEvents`.
+
+    :param path: file to append to, None: to none.
     :param identity: ``execution``, ``step``, ``map_index``, ``attempt``.
     """
 
     def __init__(self, path: Path | None, redactor: Redactor, identity: dict[str, Any]) -> None:
         super().__init__(_open(path), redactor)
         self._identity = identity
+        self._numbers = itertools.count(1)  # one piece of CPython, so the handler of SIGTERM may interrupt it
+        self.pending = PendingEvents()
         self.dropped = 0
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Append one event with the time it happened."""
-        if not self.write({"time": utc_now(), "event": event, **self._identity, **fields}):
+        """Append one event with the time it happened.
+
+        Only an event for which memory has room gets a number, as the engine waits for one that is missing.
+        """
+        record = {"seq": NO_SEQ, "time": utc_now(), "event": event, **self._identity, **fields}
+        text = self.encode(record)
+        if len(text) > EVENT_LIMIT:
+            record = _bounded(record, text)
+            text = self.encode(record)
+        if event == HEARTBEAT:
+            self.pending.heartbeat = text
+        elif event == _END or self.pending.has_room(len(text)):
+            seq = next(self._numbers)
+            text = self.encode({**record, "seq": seq})
+            self.pending.add(PendingEvent(seq, text))
+        else:
             self.dropped += 1
+        self.append(text)
+
+
+def _bounded(record: dict[str, Any], text: bytes) -> dict[str, Any]:
+    """Return a record that is too large without its large fields, and what shows later that they were these."""
+    small = {name: value for name, value in record.items() if not isinstance(value, str | list | tuple | dict)}
+    names = ("time", "event", "execution", "step", "action", "tool", "server", "choice", "message")
+    texts = {name: record[name][:_SHORT_TEXT] for name in names if isinstance(record.get(name), str)}
+    return {**small, **texts, "dropped_bytes": len(text), "dropped_sha256": hashlib.sha256(text).hexdigest()}
 
 
 def _open(path: Path | None) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_sop_provider.runner.environment import RunnerEnvironment, SetupError
+from airflow_sop_provider.runner.event_shipper import EventShipper
 from airflow_sop_provider.runner.heartbeat import Heartbeat
 from airflow_sop_provider.runner.lines import EventLog, Log, Redactor
 
@@ -48,6 +49,8 @@ def run() -> int:
     heartbeat = Heartbeat(events, environment.heartbeat_seconds)
     heartbeat.start()
     events.emit("attempt.begin", pid=os.getpid())
+    if environment.engine_url is not None:
+        EventShipper.to_engine(events.pending, environment.engine_url, environment.engine_token).start()
     gc.disable()  # imports make many objects and no garbage; collecting would cost a quarter more CPU
     try:
         return _run(document, problem, environment, log, events, redactor, started_at)

@@ -30,6 +30,7 @@ class Reporter:
     def report(self, verdict: Verdict, exit_code: int) -> None:
         """Report a verdict; whatever cannot be written is said in the log and does not stop the rest."""
         self._announce(verdict, exit_code)
+        verdict = verdict.model_copy(update={"events": self._events.pending.rest()})
         self._write(verdict, self._environment.verdict, write_verdict)
         if self._environment.verdict is None and not verdict.fits_termination_message():
             for line in lines_of(verdict):  # the output is all that comes back of this container

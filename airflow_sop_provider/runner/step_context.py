@@ -67,6 +67,10 @@ class StepContext:
 
         :raises StepFailureError: exit 65 (``expression``) if one cannot be evaluated.
         """
+        from airflow_sop_provider.sop.templates import has_expressions
+
+        if not has_expressions(value):
+            return value
         from airflow_sop_provider.sop.expressions import render  # as above
 
         return _guarded(lambda: render(value, self.names), where)

@@ -137,6 +137,8 @@ class Outcome:
     :param exit_code: of the program; None if it was ended by a signal or could not be learned.
     :param signal: number of the signal that ended it.
     :param verdict: the runner's verdict, None if there is none that can be read.
+    :param events: what a runner that left no verdict had recorded, where its file of events is left; else the verdict
+        has them.
     :param evidence: JSON values for the audit log: what was killed and why, what was missing.
     :param oom: it was ended because it used more memory than allowed.
     :param timed_out: it was ended because its time was over.
@@ -147,6 +149,7 @@ class Outcome:
     exit_code: int | None = None
     signal: int | None = None
     verdict: Verdict | None = None
+    events: tuple[Mapping[str, Any], ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     oom: bool = False
     timed_out: bool = False

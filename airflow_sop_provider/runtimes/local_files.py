@@ -22,8 +22,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from airflow_sop_provider.audit.event_lines import read_events, without_identity
 from airflow_sop_provider.contract.verdict import Verdict
-from airflow_sop_provider.runtimes.base import TERMINATION_FILE, VERDICT_FILE, AttemptSpec
+from airflow_sop_provider.runtimes.base import EVENTS_FILE, TERMINATION_FILE, VERDICT_FILE, AttemptSpec
 
 __all__ = ["OUTPUT_FILE", "RESERVED_NAMES", "VERDICT_LIMIT", "AttemptFolder", "Marker"]
 
@@ -145,6 +146,13 @@ class AttemptFolder:
             except (OSError, ValueError) as error:
                 problem = problem or f"{name}: {_first_line(error)}"
         return None, problem
+
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """Return what the runner recorded, as far as it is left; a file that is too large counts as none."""
+        try:
+            return tuple(map(without_identity, read_events(_read_bounded(self.path / EVENTS_FILE))))
+        except (OSError, ValueError):
+            return ()
 
     def is_locked(self) -> bool:
         """Tell whether an entry program or the program itself holds the lock."""

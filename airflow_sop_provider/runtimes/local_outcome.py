@@ -92,6 +92,7 @@ def read_outcome(folder: AttemptFolder, marker: Marker, status: ExitStatus, kill
         exit_code=status.exit_code,
         signal=status.signal,
         verdict=verdict,
+        events=() if verdict is not None else folder.events(),
         evidence=evidence,
         oom=oom,
         timed_out=reason == "timeout",

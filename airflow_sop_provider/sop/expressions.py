@@ -19,6 +19,7 @@ from airflow_sop_provider.sop.ask import ASK
 from airflow_sop_provider.sop.bounds import joined, json_value, new_budget, text_of
 from airflow_sop_provider.sop.expression_syntax import ExpressionError, Parsed, parse_expression, parse_template
 from airflow_sop_provider.sop.sandbox import environment
+from airflow_sop_provider.sop.templates import has_expressions
 
 __all__ = ["ASK", "ExpressionError", "evaluate", "references", "render", "render_apart"]
 
@@ -84,7 +85,7 @@ def references(text: str, *, template: bool = False) -> frozenset[str]:
 
 
 def _render_text(text: str, names: Mapping[str, Any]) -> Any:
-    if "{{" not in text and "{%" not in text:
+    if not has_expressions(text):
         return text
     parts = _compiled_template(text)
     if len(parts) == 1 and not isinstance(parts[0], str):

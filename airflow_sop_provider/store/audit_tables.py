@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from airflow_sop_provider.store.base import ID, ID_LENGTH, Base, UtcDateTime, utc_now
 
-__all__ = ["AuditDigestRow", "AuditEntryRow", "LegalHoldRow"]
+__all__ = ["AuditChainRow", "AuditDigestRow", "AuditEntryRow", "LegalHoldRow"]
 
 _DIGEST = 64
+
+
+class AuditChainRow(Base):
+    """One chain: of an execution (``sop/run_id``), or of what is none (``~...``).
+
+    :ivar seq: number of its last entry, ``head`` that entry's hash.
+    :ivar pruned_seq: number of the last entry that retention has removed, ``pruned_head`` its hash; 0: none.
+    """
+
+    __tablename__ = "sop_audit_chain"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(2 * ID_LENGTH + 1))
+    seq: Mapped[int] = mapped_column(Integer, default=0)
+    head: Mapped[str | None] = mapped_column(String(_DIGEST))
+    pruned_seq: Mapped[int] = mapped_column(Integer, default=0)
+    pruned_head: Mapped[str | None] = mapped_column(String(_DIGEST))
 
 
 class AuditEntryRow(Base):
@@ -28,7 +46,7 @@ class AuditEntryRow(Base):
         Index("idx_sop_audit_entry_agent_time", "agent", "time"),
     )
 
-    execution_id: Mapped[int] = mapped_column(ForeignKey("sop_execution.id", ondelete="RESTRICT"), primary_key=True)
+    chain_id: Mapped[int] = mapped_column(ForeignKey("sop_audit_chain.id", ondelete="RESTRICT"), primary_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     time: Mapped[str] = mapped_column(String(32))
     kind: Mapped[str] = mapped_column(String(40))

@@ -36,7 +36,6 @@ class ExecutionRow(Base):
     :ivar context: `ExecutionContext` as JSON: steps, data sources, agent, resources, schedule.
     :ivar status: `ExecutionStatus`.
     :ivar result: `ExecutionResult` as JSON, once it is over.
-    :ivar audit_seq: number of the last entry of its audit chain, ``audit_head`` its hash.
     :ivar flagged: over twice its expected duration.
     """
 
@@ -78,8 +77,11 @@ class ExecutionRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
-    audit_seq: Mapped[int] = mapped_column(Integer, default=0)
-    audit_head: Mapped[str] = mapped_column(String(_DIGEST), default="")
+
+    @property
+    def name(self) -> str:
+        """``sop/run_id``, the execution's id as people and the audit log write it."""
+        return f"{self.sop}/{self.run_id}"
 
 
 class AttemptRow(Base):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_sop_provider.store.alert_tables import AlertRow, DeliveryRow, OutboxRow
-from airflow_sop_provider.store.audit_tables import AuditDigestRow, AuditEntryRow, LegalHoldRow
+from airflow_sop_provider.store.audit_tables import AuditChainRow, AuditDigestRow, AuditEntryRow, LegalHoldRow
 from airflow_sop_provider.store.base import Base
 from airflow_sop_provider.store.control_tables import ApprovalAnswerRow, ApprovalRow, LeaseRow, ModeChangeRow
 from airflow_sop_provider.store.execution_tables import (
@@ -20,6 +20,7 @@ __all__ = [
     "ApprovalAnswerRow",
     "ApprovalRow",
     "AttemptRow",
+    "AuditChainRow",
     "AuditDigestRow",
     "AuditEntryRow",
     "BreakerRow",

@@ -23,6 +23,7 @@ from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Servi
 from airflow_sop_provider.executors.execution_api import Superseded
 from airflow_sop_provider.executors.messages import AttemptMessage, Identity
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
+from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
@@ -69,16 +70,37 @@ class EmptyDatabase:
         return set()
 
 
+class RecordingRecorder:
+    """Stands for the engine's tables: keeps what is recorded."""
+
+    def __init__(self) -> None:
+        self.begun: list[AttemptBegin] = []
+        self.ended: list[AttemptEnd] = []
+
+    async def begin(self, begin: AttemptBegin) -> None:
+        self.begun.append(begin)
+
+    async def end(self, end: AttemptEnd) -> None:
+        self.ended.append(end)
+
+
 class Case:
     """One attempt on a cluster."""
 
     def __init__(self, cluster: FakeKubernetes, runtime: KubernetesRuntime, log: Path) -> None:
         self.cluster, self.api, self.log, self.runtime = cluster, RecordingApi(), log, runtime
+        self.recorder = RecordingRecorder()
         self.carrier = self.carrier_of(KEY)
 
     def carrier_of(self, key: AttemptKey, *, step: dict[str, Any] = STEP, **options: Any) -> AttemptCarrier:
         settings = replace(read_settings(), namespace="steps", **options)
-        services = Services(api=self.api, database=EmptyDatabase(), runtime=self.runtime, settings=settings)  # type: ignore[arg-type]
+        services = Services(
+            api=self.api,  # type: ignore[arg-type]
+            database=EmptyDatabase(),  # type: ignore[arg-type]
+            runtime=self.runtime,
+            settings=settings,
+            recorder=self.recorder,  # type: ignore[arg-type]
+        )
         identity = Identity(hostname="h", unixname="u", pid=1)
         payload = PAYLOAD.model_copy(update={"step": step}).model_dump(mode="json")
         message = AttemptMessage(key=key, payload=payload, log_path="attempt.log", identity=identity)
@@ -117,7 +139,7 @@ async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(cas
     assert second != first
     verdict = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
     await case.cluster.end(NAME, 0, verdict)
-    assert (await carrying).state == "success"
+    assert (await carrying).state == "reported"
     await case.carrier.clean_up()
     assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert any("no attempt used" in event for event in case.events())
@@ -138,7 +160,7 @@ async def test_a_step_that_names_an_image_is_carried_like_every_other(case: Case
     assert {"/run/sop", "/run/sop-runner", "/tmp"} == {one["mountPath"] for one in container["volumeMounts"]}
     await case.cluster.run(NAME)
     await case.cluster.end(NAME, 0, Verdict(status="succeeded", outputs={"v": 1}).model_dump_json())
-    assert (await carrying).state == "success"
+    assert (await carrying).state == "reported"
     await carrier.clean_up()
     assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
@@ -149,7 +171,7 @@ async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case, monke
     case.cluster.refuse = lambda verb, path: (
         (403, "Forbidden", "exceeded quota") if (verb, path) == ("POST", "pods") else None
     )
-    assert (await case.carrier.carry()).state == "success", "the executor has done its part"
+    assert (await case.carrier.carry()).state == "reported", "the executor has done its part"
     assert case.api.said == [("failed", None)]
     assert any("never started within" in event for event in case.events())
 

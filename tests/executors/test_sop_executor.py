@@ -46,7 +46,7 @@ def test_a_queued_step_is_handed_over_once(links) -> None:
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])
-def test_the_end_is_reported_to_the_scheduler(links, state) -> None:
+def test_an_end_that_airflow_does_not_know_is_reported_to_the_scheduler(links, state) -> None:
     executor = _running(links, "a")
     message = links[0].sent[0]
     links[0].says.append(FinishedMessage(task_instance_id=message.key.task_instance_id, state=state, info="why"))
@@ -62,10 +62,11 @@ def test_an_end_nobody_waits_for_is_ignored(links) -> None:
     assert executor.get_event_buffer() == {}
 
 
-def test_an_attempt_that_another_scheduler_carries_is_forgotten_without_an_event(links) -> None:
+@pytest.mark.parametrize("state", ["reported", "elsewhere"])
+def test_an_attempt_of_which_airflow_has_or_gets_the_state_is_forgotten_without_an_event(links, state) -> None:
     executor = _running(links, "a")
     key = links[0].sent[0].key.task_instance_id
-    links[0].says.append(FinishedMessage(task_instance_id=key, state="elsewhere"))
+    links[0].says.append(FinishedMessage(task_instance_id=key, state=state))
     executor.sync()
     assert executor.get_event_buffer() == {}
     assert not executor.running

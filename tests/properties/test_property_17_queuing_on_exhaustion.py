@@ -41,6 +41,6 @@ def test_no_room_means_queued_and_a_free_place_goes_to_the_next(parallelism, pri
         assert len(executor.queued_tasks) == len(priorities) - len(started)
         done = data.draw(st.sampled_from(running))
         running.remove(done)
-        link.says.append(FinishedMessage(task_instance_id=done, state="success"))
+        link.says.append(FinishedMessage(task_instance_id=done, state="reported"))
         executor.sync()
     assert len(set(started)) == len(priorities)

@@ -228,7 +228,7 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
             "scheduler_health_check_threshold": "30",
             "orphaned_tasks_check_interval": "15",
             "max_tis_per_query": "64",
-            "max_dagruns_per_loop_to_schedule": "50",
+            "max_dagruns_per_loop_to_schedule": "10",
         },
         "triggerer": {"job_heartbeat_sec": "2"},
         # a busy machine answers late; with 5 s and three late heartbeats a living worker would end its task

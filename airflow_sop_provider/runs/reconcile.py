@@ -1,0 +1,111 @@
+"""Follows every execution, whoever started it and whatever was away at the moment something happened.
+
+Looks at intervals at what Airflow has: runs without an execution are opened, those that Airflow schedules by now are
+QUEUED, those that are over are closed. It holds no state that matters, so it may be killed, run twice, or run late.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from airflow.models.dag import DagTag
+from airflow.models.dagrun import DagRun
+from airflow.utils.state import DagRunState
+from sqlalchemy import Select, and_, exists, or_, select
+from sqlalchemy.orm import Session
+
+from airflow_sop_provider.engine.execution_state import ExecutionStatus
+from airflow_sop_provider.runs.closing import close_run
+from airflow_sop_provider.runs.opening import open_run
+from airflow_sop_provider.store.execution_tables import ExecutionRow
+from airflow_sop_provider.store.executions import set_status
+
+__all__ = ["Found", "reconcile"]
+
+_LOG = logging.getLogger(__name__)
+_MODES = ("system_design", "agent_centric")
+"""Tags that the DAG of every SOP has one of."""
+_AT_ONCE = 200
+_OPEN = (ExecutionStatus.SUBMITTED.value, ExecutionStatus.QUEUED.value, ExecutionStatus.RUNNING.value)
+_OVER = (DagRunState.SUCCESS.value, DagRunState.FAILED.value)
+
+Sessions = Callable[[], AbstractContextManager[Session]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many executions were opened, moved to QUEUED and closed."""
+
+    opened: int = 0
+    queued: int = 0
+    closed: int = 0
+
+
+def reconcile(sessions: Sessions) -> Found:
+    """Look at everything once; one execution that cannot be treated does not keep the others waiting.
+
+    :param sessions: gives a session that is committed at its end; each execution gets one of its own.
+    """
+    with sessions() as session:
+        new = list(session.scalars(_new_runs()))
+        scheduled = list(session.scalars(_scheduled()))
+        over = list(session.scalars(_over()))
+    return Found(
+        opened=_each(sessions, new, _open_one),
+        queued=_each(sessions, scheduled, _queue_one),
+        closed=_each(sessions, over, _close_one),
+    )
+
+
+def _each(sessions: Sessions, ids: Iterable[int], work: Callable[[Session, int], bool]) -> int:
+    done = 0
+    for number in ids:
+        try:
+            with sessions() as session:
+                done += work(session, number)
+        except Exception:
+            _LOG.exception("execution %s could not be followed; trying again", number)
+    return done
+
+
+def _new_runs() -> Select[int]:
+    tagged = exists().where(DagTag.dag_id == DagRun.dag_id, DagTag.name.in_(_MODES))
+    known = exists().where(ExecutionRow.sop == DagRun.dag_id, ExecutionRow.run_id == DagRun.run_id)
+    return select(DagRun.id).where(tagged, ~known).order_by(DagRun.id.desc()).limit(_AT_ONCE)
+
+
+def _scheduled() -> Select[int]:
+    return (
+        select(ExecutionRow.id)
+        .join(DagRun, and_(DagRun.dag_id == ExecutionRow.sop, DagRun.run_id == ExecutionRow.run_id))
+        .where(ExecutionRow.status == ExecutionStatus.SUBMITTED.value, DagRun.state == DagRunState.RUNNING.value)
+        .limit(_AT_ONCE)
+    )
+
+
+def _over() -> Select[int]:
+    return (
+        select(ExecutionRow.id)
+        .outerjoin(DagRun, and_(DagRun.dag_id == ExecutionRow.sop, DagRun.run_id == ExecutionRow.run_id))
+        .where(ExecutionRow.status.in_(_OPEN), or_(DagRun.id.is_(None), DagRun.state.in_(_OVER)))
+        .order_by(ExecutionRow.id)
+        .limit(_AT_ONCE)
+    )
+
+
+def _open_one(session: Session, number: int) -> bool:
+    run = session.get(DagRun, number)
+    return run is not None and open_run(session, run) is not None
+
+
+def _queue_one(session: Session, number: int) -> bool:
+    row = session.get(ExecutionRow, number)
+    return row is not None and set_status(session, row, ExecutionStatus.QUEUED, "Airflow schedules its steps")
+
+
+def _close_one(session: Session, number: int) -> bool:
+    row = session.get(ExecutionRow, number)
+    return row is not None and close_run(session, row)
