@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 from mcp import Client, StdioServerParameters
 from mcp.client import Transport
 from mcp.client.stdio import stdio_client
@@ -25,6 +24,9 @@ from mcp.types import CallToolResult, Implementation, TextContent, Tool
 
 from airflow_sop_provider import __version__
 from airflow_sop_provider.contract.exit_codes import ErrorType, ExitCode
+from airflow_sop_provider.contract.fleet_calls import ERROR_TYPE_META
+from airflow_sop_provider.fleet.credentials import Access, access_to
+from airflow_sop_provider.fleet.http_client import http_client
 from airflow_sop_provider.fleet.registry import HttpServer, MissingVariableError, StdioServer, resolve_variables
 from airflow_sop_provider.runner.command import pump
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, bad_data
@@ -35,11 +37,6 @@ from airflow_sop_provider.runner.step_context import StepContext
 from airflow_sop_provider.runner.values import to_json
 
 __all__ = ["ERROR_TYPE_META", "call_on", "call_tool", "connection", "find_tool", "result_value"]
-
-ERROR_TYPE_META = "airflow-sop/error-type"
-"""Key of a failed result's ``_meta`` by which a server may say ``transient``; a tool's failure is permanent else."""
-
-_CONNECT_SECONDS = 30.0
 
 
 def call_tool(
@@ -107,11 +104,8 @@ async def _transport(
         with _log_pipe(context, name) as descriptor, os.fdopen(descriptor, "w") as errors:
             yield stdio_client(_parameters(context, server), errlog=errors)
         return
-    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=None)  # reading is limited by the call's own timeout
-    hooks = {"response": [tap.response]}
-    async with httpx2.AsyncClient(
-        headers=_secrets(context, server.headers), timeout=timeout, event_hooks=hooks
-    ) as client:
+    access = _access(context, server)
+    async with http_client(server, access, tap) as client:
         yield streamable_http_client(server.url, http_client=client)
 
 
@@ -119,6 +113,15 @@ def _parameters(context: StepContext, server: StdioServer) -> StdioServerParamet
     program, *arguments = guarded(server.command, list(server.args), "mcp-server-not-found")
     environment = {**inherited_environment(), **_secrets(context, server.env)}
     return StdioServerParameters(command=program, args=arguments, env=environment)
+
+
+def _access(context: StepContext, server: HttpServer) -> Access:
+    try:
+        access = access_to(server)
+    except MissingVariableError as error:
+        raise bad_configuration("fleet-variable-missing", str(error)) from error
+    context.redactor.add(*access.secrets)
+    return access
 
 
 def _secrets(context: StepContext, declared: dict[str, str]) -> dict[str, str]:

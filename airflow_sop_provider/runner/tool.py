@@ -7,10 +7,12 @@ arguments. The MCP client, which takes a second or more to import, is loaded las
 from __future__ import annotations
 
 import gc
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_sop_provider.contract.engine_access import ENGINE_URL, TOKEN_FILE
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, not_allowed
 from airflow_sop_provider.runner.step_context import StepContext, ToolCaller
 from airflow_sop_provider.runner.values import check_size, digest, to_json
@@ -34,7 +36,7 @@ def run_tool(context: StepContext) -> Any:
     server_name, tool = _allowed(context)
     arguments = to_json(context.render(context.step.get("arguments") or {}, "arguments"), "arguments")
     context.action("tool", f"Calling {server_name}.{tool}", server=server_name, tool=tool)
-    call = context.call or _own_caller(context, server_name)
+    call = context.call or _gateway_caller(context) or _own_caller(context, server_name)
     started = time.monotonic()
     error: StepFailureError | None = None
     result: Any = None
@@ -74,6 +76,19 @@ def server_of(path: Path | None, name: str) -> StdioServer | HttpServer:
         return load_fleet(path).server(name)
     except FleetError as error:
         raise bad_configuration("fleet", str(error)) from error
+
+
+def _gateway_caller(context: StepContext) -> ToolCaller | None:
+    """Return what calls through the engine's gateway, None if this container was given no engine."""
+    if not os.environ.get(ENGINE_URL):
+        return None
+    from airflow_sop_provider.runner.gateway_call import gateway_from  # HTTP: only steps that use it pay for it
+
+    gateway = gateway_from(os.environ)
+    if gateway is None:
+        raise bad_configuration("no-token", f"{TOKEN_FILE} is not set: it names the file with the attempt's token.")
+    retries = context.assignment.payload.max_retries
+    return lambda server, tool, arguments, limit: gateway.call(server, tool, arguments, call_timeout(limit), retries)
 
 
 def _own_caller(context: StepContext, name: str) -> ToolCaller:
