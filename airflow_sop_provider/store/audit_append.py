@@ -49,7 +49,7 @@ def append(session: Session, chain: str, said: Sequence[AuditFields], *, masker:
         moved = session.execute(
             update(AuditChainRow)
             .where(AuditChainRow.id == head.id, AuditChainRow.seq == head.seq)
-            .values(seq=entries[-1].seq, head=entries[-1].hash)
+            .values(seq=entries[-1].seq, head=entries[-1].hash, undigested=True)
             .execution_options(synchronize_session=False)
         )
         if moved.rowcount == 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has

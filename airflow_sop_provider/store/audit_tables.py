@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from airflow_sop_provider.store.base import ID, ID_LENGTH, Base, UtcDateTime, utc_now
 
-__all__ = ["AuditChainRow", "AuditDigestRow", "AuditEntryRow", "LegalHoldRow"]
+__all__ = ["AuditChainRow", "AuditDigestRow", "AuditEntryRow", "AuditLeafRow", "LegalHoldRow"]
 
 _DIGEST = 64
 
@@ -18,16 +18,26 @@ class AuditChainRow(Base):
     """One chain: of an execution (``sop/run_id``), or of what is none (``~...``).
 
     :ivar seq: number of its last entry, ``head`` that entry's hash.
+    :ivar undigested: it has entries that no signed digest covers yet.
     :ivar pruned_seq: number of the last entry that retention has removed, ``pruned_head`` its hash; 0: none.
     """
 
     __tablename__ = "sop_audit_chain"
-    __table_args__ = (UniqueConstraint("name"),)
+    __table_args__ = (
+        UniqueConstraint("name"),
+        Index(
+            "idx_sop_audit_chain_undigested",
+            "id",
+            sqlite_where=text("undigested"),
+            postgresql_where=text("undigested"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(2 * ID_LENGTH + 1))
     seq: Mapped[int] = mapped_column(Integer, default=0)
     head: Mapped[str | None] = mapped_column(String(_DIGEST))
+    undigested: Mapped[bool] = mapped_column(default=True)
     pruned_seq: Mapped[int] = mapped_column(Integer, default=0)
     pruned_head: Mapped[str | None] = mapped_column(String(_DIGEST))
 
@@ -78,6 +88,18 @@ class AuditDigestRow(Base):
     signature: Mapped[str] = mapped_column(String(128))
     key_id: Mapped[str] = mapped_column(String(_DIGEST))
     written_to: Mapped[str | None] = mapped_column(Text)
+
+
+class AuditLeafRow(Base):
+    """Where a chain stood when a digest was made of it: a leaf of that digest's tree."""
+
+    __tablename__ = "sop_audit_leaf"
+    __table_args__ = (Index("idx_sop_audit_leaf_chain_seq", "chain_id", "seq"),)
+
+    number: Mapped[int] = mapped_column(ForeignKey("sop_audit_digest.number", ondelete="RESTRICT"), primary_key=True)
+    chain_id: Mapped[int] = mapped_column(ForeignKey("sop_audit_chain.id", ondelete="RESTRICT"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer)
+    head: Mapped[str] = mapped_column(String(_DIGEST))
 
 
 class LegalHoldRow(Base):

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from airflow_sop_provider.store.alert_tables import AlertRow, DeliveryRow, OutboxRow
-from airflow_sop_provider.store.audit_tables import AuditChainRow, AuditDigestRow, AuditEntryRow, LegalHoldRow
+from airflow_sop_provider.store.audit_tables import (
+    AuditChainRow,
+    AuditDigestRow,
+    AuditEntryRow,
+    AuditLeafRow,
+    LegalHoldRow,
+)
 from airflow_sop_provider.store.base import Base
 from airflow_sop_provider.store.control_tables import ApprovalAnswerRow, ApprovalRow, LeaseRow, ModeChangeRow
 from airflow_sop_provider.store.execution_tables import (
@@ -23,6 +29,7 @@ __all__ = [
     "AuditChainRow",
     "AuditDigestRow",
     "AuditEntryRow",
+    "AuditLeafRow",
     "BreakerRow",
     "CheckpointRow",
     "DeliveryRow",
