@@ -19,7 +19,6 @@ MODES = ("auto", "system_design", "agent_centric")
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _FILE_OR_FOLDER = click.Path(exists=True, readable=True, path_type=Path)
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -192,45 +191,3 @@ def audit_verify(path: Path, key: str | None, digests: Path | None, as_json: boo
     from airflow_sop_provider.cli.audit import verify
 
     return verify(path, key=key, digests=digests, as_json=as_json)
-
-
-@app.command("eval", short_help="Run an SOP over a table of cases and score it.")
-@click.argument("suite", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-@click.option("--html", type=_NEW_FILE, metavar="FILE", help="Write the report as a page, too.")
-@click.option("--results", type=_NEW_FILE, metavar="FILE", help="Results by line.  [default: SUITE.results.jsonl]")
-@click.option("--anew", is_flag=True, help="Run every case, also those done before an interruption.")
-@click.option("--log", type=_NEW_FILE, metavar="FILE", help="Append the logs of steps and servers.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; of the cases only those that fail.")
-@click.option("--airflow", metavar="URL", help="Run the cases as executions of this Airflow, not in this process.")
-@click.option("--init", "sop", type=_FILE, metavar="SOP", help="Write a commented suite for this SOP to SUITE.")
-def evaluate(
-    suite: Path,
-    as_json: bool,
-    html: Path | None,
-    results: Path | None,
-    anew: bool,
-    log: Path | None,
-    quiet: bool,
-    airflow: str | None,
-    sop: Path | None,
-) -> int:
-    """Run an SOP over the cases of a suite and report four shares: task success (all that is expected came out),
-    execution completion (it ended as it should), conditional success (success of what completed), and tool accuracy.
-
-    Results are kept as they come: after Ctrl-C the same command goes on where it was. With --airflow, user and
-    password are read from SOP_AIRFLOW_USER and SOP_AIRFLOW_PASSWORD. Exit code 1 if a threshold is not reached.
-
-    \b
-    Examples:
-      sop eval mine.yaml --init sops/software-licence-review.yaml
-      sop eval evals/licence-policy.yaml
-      sop eval evals/licence-policy.yaml --json | jq .summary
-      sop eval evals/licence-policy.yaml --html report.html
-    """
-    from airflow_sop_provider.cli.evaluate import evaluate_suite, init_suite
-
-    if sop is not None:
-        return init_suite(suite, sop)
-    where = {"html": html, "results": results, "log": log}
-    return evaluate_suite(suite, where, as_json=as_json, anew=anew, quiet=quiet, airflow=airflow)

@@ -21,7 +21,7 @@ from airflow_sop_provider.contract.payload import PAYLOAD_KEY, StepPayload
 from airflow_sop_provider.engine.execution_context import ExecutionContext, context_of_payloads, context_of_sop
 from airflow_sop_provider.sop.loader import check_text
 
-__all__ = ["KnownDocument", "document_of_run"]
+__all__ = ["KnownDocument", "document_of_run", "document_of_sop"]
 
 _REMEMBERED = 4096
 
@@ -47,6 +47,15 @@ def document_of_run(session: Session, run: DagRun) -> KnownDocument | None:
         if len(_known) > _REMEMBERED:
             _known.popitem(last=False)
     return found
+
+
+def document_of_sop(session: Session, sop: str) -> KnownDocument | None:
+    """Return the newest document of an SOP, None where Airflow has none."""
+    newest = select(DagVersion.id).where(DagVersion.dag_id == sop).order_by(DagVersion.version_number.desc()).limit(1)
+    version = session.scalar(newest)
+    if version is None:
+        return None
+    return _known.get(version) or _from_code(session, sop, version)
 
 
 def _version(session: Session, run: DagRun) -> UUID | None:

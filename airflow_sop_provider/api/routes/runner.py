@@ -1,0 +1,83 @@
+"""What a runner says and asks while it works; opened by its own attempt's token and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, Depends, HTTPException, Request, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from airflow_sop_provider.api.runner_auth import RunnerIdentity, authenticated_runner
+from airflow_sop_provider.store.attempts import record_events
+from airflow_sop_provider.store.execution_tables import AttemptRow, CheckpointRow, ExecutionRow
+
+__all__ = ["BODY_LIMIT", "router"]
+
+BODY_LIMIT = 8 * 1024 * 1024
+"""Most bytes of a runner's request."""
+
+
+def _bounded(request: Request) -> None:
+    """Refuse a body that is too large, or whose size is not told beforehand, before it is read."""
+    length = request.headers.get("content-length", "0" if request.method == "GET" else "")
+    if not length.isdecimal():
+        raise HTTPException(status.HTTP_411_LENGTH_REQUIRED, "Say the body's size (Content-Length).")
+    if int(length) > BODY_LIMIT:
+        raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, f"The body may have {BODY_LIMIT} bytes.")
+
+
+router = APIRouter(prefix="/runner", tags=["runner"], dependencies=[Depends(_bounded)])
+
+Runner = Annotated[RunnerIdentity, Depends(authenticated_runner)]
+
+
+class Events(BaseModel):
+    """Events of the attempt, with ``seq`` counted from 1; 0 is a heartbeat."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[dict[str, Any]] = Field(max_length=1000)
+
+
+class EventsAnswer(BaseModel):
+    """How many events of the attempt are stored; those after them have to be sent (again)."""
+
+    stored: int
+
+
+class Checkpoint(BaseModel):
+    """What an agent has done so far."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: dict[str, Any]
+
+
+@router.post("/events")
+def post_events(body: Events, runner: Runner, session: SessionDep) -> EventsAnswer:
+    """Store events; what is stored already is passed over."""
+    if any(not isinstance(event.get("seq", 0), int) for event in body.events):
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "`seq` of an event is a whole number.")
+    execution = session.get_one(ExecutionRow, runner.execution_id)
+    attempt = session.get_one(AttemptRow, runner.attempt_id)
+    return EventsAnswer(stored=record_events(session, execution, attempt, body.events))
+
+
+@router.get("/checkpoint")
+def get_checkpoint(runner: Runner, session: SessionDep) -> Checkpoint:
+    """Return what an earlier attempt of this step has left, empty if nothing."""
+    row = session.get(CheckpointRow, (runner.execution_id, runner.step, runner.map_index))
+    return Checkpoint(data={} if row is None else row.data)
+
+
+@router.put("/checkpoint", status_code=status.HTTP_204_NO_CONTENT)
+def put_checkpoint(body: Checkpoint, runner: Runner, session: SessionDep) -> None:
+    """Keep what an agent has done so far; an attempt that was overtaken by a later one is refused."""
+    row = session.get(CheckpointRow, (runner.execution_id, runner.step, runner.map_index), with_for_update=True)
+    if row is None:
+        row = CheckpointRow(execution_id=runner.execution_id, step=runner.step, map_index=runner.map_index)
+        session.add(row)
+    elif row.attempt > runner.attempt:
+        raise HTTPException(status.HTTP_409_CONFLICT, f"Attempt {row.attempt} has gone on from here.")
+    row.attempt, row.data = runner.attempt, body.data

@@ -1,0 +1,38 @@
+"""Who does one of the engine's own jobs: of several API servers one, and another when that one is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import insert, or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.control_tables import LeaseRow
+
+__all__ = ["hold"]
+
+
+def hold(session: Session, name: str, holder: str, seconds: float) -> bool:
+    """Take or renew a lease; return whether ``holder`` has it.
+
+    :param seconds: how long it lasts; a holder that is gone is followed by another after that.
+    """
+    now = utc_now()
+    values = {"holder": holder, "expires_at": now + timedelta(seconds=seconds)}
+    free = or_(LeaseRow.holder == holder, LeaseRow.expires_at < now)
+    taken = session.execute(
+        update(LeaseRow)
+        .where(LeaseRow.name == name, free)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    if taken.rowcount == 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+        return True
+    try:
+        with session.begin_nested():
+            session.execute(insert(LeaseRow).values(name=name, **values))
+    except IntegrityError:
+        return False
+    return True

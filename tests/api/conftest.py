@@ -1,0 +1,108 @@
+"""The engine's app with Airflow's own auth manager and database, in this process: no server, no stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from fastapi.testclient import TestClient
+from sqlalchemy import delete, select
+
+from airflow_sop_provider.api.app import create_app
+from airflow_sop_provider.bundles.sop_bundle import SopBundle
+from airflow_sop_provider.store.tables import metadata
+from tests.airflow_env import airflow_database
+
+__all__ = ["airflow_database"]
+
+SOP = """\
+sop: {name}
+version: 1.0.0
+title: A chain of two
+control: T-1
+inputs:
+  number: {{type: integer, default: 1}}
+steps:
+  - id: first
+    compute: {{value: "inputs.number + 1"}}
+  - id: second
+    needs: [first]
+    compute: {{value: "steps.first.value * 2"}}
+"""
+
+
+@pytest.fixture(scope="session")
+def chain(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Id of an SOP that Airflow knows: two steps, one after the other."""
+    name = "api-chain"
+    folder = tmp_path_factory.mktemp("sops")
+    (folder / f"{name}.yaml").write_text(SOP.format(name=name))
+    with create_session() as session:
+        session.merge(DagBundleModel(name="api"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path_factory.mktemp("storage")))
+        bundle = SopBundle(name="api", path=str(folder))
+        bundle.refresh()
+        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        sync_bag_to_db(bag, bundle.name, None)
+    return name
+
+
+@pytest.fixture
+def empty_tables(airflow_database: None) -> Iterator[None]:
+    """Every test begins with the engine's tables empty."""
+    yield
+    with create_session() as session:
+        for table in reversed(metadata.sorted_tables):
+            session.execute(delete(table))
+
+
+@pytest.fixture
+def client(chain: str, empty_tables: None) -> TestClient:
+    """Calls the app as nobody; its background work does not run."""
+    app = create_app()
+    app.state.auth_manager = create_auth_manager()
+    app.state.auth_manager.init()
+    from airflow.api_fastapi.common.dagbag import create_dag_bag
+
+    app.state.dag_bag = create_dag_bag()
+    return TestClient(app)
+
+
+@pytest.fixture
+def signed_in(client: TestClient) -> Callable[[str], TestClient]:
+    """Give a client that calls as a user with this role of the simple auth manager."""
+
+    def make(role: str) -> TestClient:
+        user = SimpleAuthManagerUser(username=role, role=role)
+        token = client.app.state.auth_manager.generate_jwt(user)  # type: ignore[attr-defined]
+        return TestClient(client.app, headers={"Authorization": f"Bearer {token}"})
+
+    return make
+
+
+@pytest.fixture
+def admin(signed_in: Callable[[str], TestClient]) -> TestClient:
+    return signed_in("admin")
+
+
+@pytest.fixture
+def set_tasks() -> Callable[..., None]:
+    """Set states of a run's task instances as the scheduler would: ``set_tasks(sop, run_id, first="success")``."""
+
+    def apply(sop: str, run_id: str, **states: Any) -> None:
+        with create_session() as session:
+            for ti in session.scalars(
+                select(TaskInstance).where(TaskInstance.dag_id == sop, TaskInstance.run_id == run_id)
+            ):
+                if ti.task_id in states:
+                    ti.state = states[ti.task_id]
+
+    return apply

@@ -1,0 +1,109 @@
+"""Runner endpoints: opened by the token of a running attempt, by nothing of Airflow's and by no other attempt's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.utils.session import create_session
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from airflow_sop_provider.api.routes.runner import BODY_LIMIT
+from airflow_sop_provider.api.runner_auth import signing_key
+from airflow_sop_provider.contract.attempt import AttemptKey
+from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret, runner_token
+from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
+from airflow_sop_provider.store.executions import open_execution
+from airflow_sop_provider.store.tables import AttemptRow
+from tests.store.facts import attempt_key, context_of, run_facts
+
+V1 = "/api/v1/runner"
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def key() -> AttemptKey:
+    key = attempt_key()
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context_of())
+        begin_attempt(session, execution, AttemptBegin(key=key, kind="step"))
+    return key
+
+
+def caller(client, key: AttemptKey, **changes) -> TestClient:
+    token = runner_token(
+        key, changes.get("signed_with", signing_key()), timeout_seconds=60, now=changes.get("now", NOW)
+    )
+    return TestClient(client.app, headers={"Authorization": f"Bearer {token}"})
+
+
+def event(seq: int) -> dict:
+    return {"seq": seq, "time": NOW.isoformat(), "event": "action", "action": "tool"}
+
+
+def test_events_are_stored_once(client, key) -> None:
+    runner = caller(client, key)
+    assert runner.post(f"{V1}/events", json={"events": [event(1), event(2)]}).json() == {"stored": 2}
+    assert runner.post(f"{V1}/events", json={"events": [event(2), event(3)]}).json() == {"stored": 3}
+    with create_session() as session:
+        assert session.scalars(select(AttemptRow)).one().events_seen == 3
+
+
+def test_a_checkpoint_is_kept_for_the_next_attempt(client, key) -> None:
+    runner = caller(client, key)
+    assert runner.get(f"{V1}/checkpoint").json() == {"data": {}}
+    assert runner.put(f"{V1}/checkpoint", json={"data": {"done": ["a"]}}).status_code == 204
+    later = key.model_copy(update={"attempt": 2, "task_instance_id": "later"})
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context_of())
+        begin_attempt(session, execution, AttemptBegin(key=later, kind="step"))
+    second = caller(client, later)
+    assert second.get(f"{V1}/checkpoint").json() == {"data": {"done": ["a"]}}
+    assert second.put(f"{V1}/checkpoint", json={"data": {"done": ["a", "b"]}}).status_code == 204
+    assert runner.put(f"{V1}/checkpoint", json={"data": {}}).status_code == 409, "it was overtaken"
+
+
+def test_other_tokens_open_nothing(client, key, admin) -> None:
+    for stranger in (
+        admin,
+        caller(client, key, signed_with=key_of_secret("another secret")),
+        caller(client, key, now=NOW - timedelta(days=9)),
+        caller(client, key.model_copy(update={"task_instance_id": "never begun"})),
+    ):
+        answer = stranger.post(f"{V1}/events", json={"events": []})
+        assert answer.status_code == 401
+        assert "Bearer" in answer.headers["WWW-Authenticate"]
+
+
+def test_a_runners_token_opens_nothing_else(client, key) -> None:
+    assert caller(client, key).get("/api/v1/executions").status_code in (401, 403)
+
+
+def test_a_token_ends_with_its_attempt(client, key) -> None:
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context_of())
+        end_attempt(session, execution, AttemptEnd(key=key, state="succeeded"))
+    answer = caller(client, key).get(f"{V1}/checkpoint")
+    assert (answer.status_code, "over" in answer.text) == (401, True)
+
+
+def test_a_body_has_a_limit(client, key) -> None:
+    runner = caller(client, key)
+    big = {"events": [{**event(1), "text": "x" * BODY_LIMIT}]}
+    assert runner.post(f"{V1}/events", json=big).status_code == 413
+    assert runner.post(f"{V1}/events", json={"events": [event(1)] * 1001}).status_code == 422
+    assert runner.post(f"{V1}/events", json={"events": [{"seq": "one"}]}).status_code == 422
+    assert runner.post(f"{V1}/events", content=iter([b"{}"])).status_code == 411
+
+
+def test_a_token_says_which_attempt_and_until_when(key) -> None:
+    secret = key_of_secret("s")
+    token = runner_token(key, secret, timeout_seconds=60, now=NOW)
+    assert attempt_of_token(token, secret, now=NOW) == key
+    with pytest.raises(RunnerTokenError, match="expired"):
+        attempt_of_token(token, secret, now=NOW + timedelta(hours=2))
+    with pytest.raises(RunnerTokenError, match="not one of ours"):
+        attempt_of_token(f"{token[:-2]}xx", secret)
+    with pytest.raises(ValueError, match="jwt_secret"):
+        key_of_secret("")
