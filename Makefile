@@ -13,7 +13,7 @@ unexport AIRFLOW_HOME AIRFLOW_CONFIG
 export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench cluster cluster-down image constraints
+.PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench bench-kubernetes cluster cluster-simulated cluster-down image constraints
 .PHONY: env env-run env-bench packages cluster-packages format clean distclean
 
 help:  ## list the targets
@@ -45,8 +45,14 @@ layers: env  ## import-linter: which room may import which
 bench: env env-bench  ## the figures of the design, from one run
 	@DAG_FACTORY_PYTHON=$(VENV)-bench/bin/python exec $(PY) -m benchmarks $(ARGS)
 
+bench-kubernetes: cluster-simulated  ## the figures of Kubernetes: against KubernetesPodOperator, and thousands of pods at once
+	@exec $(PY) -m benchmarks kubernetes scale $(ARGS)
+
 cluster: env cluster-packages  ## a real Kubernetes on this machine (needs root and Go; KUBECONFIG: use that one)
 	@exec $(PY) -m tools.cluster up $(ARGS)
+
+cluster-simulated: cluster  ## and simulated nodes beside the real one, for thousands of pods
+	@exec $(PY) -m tools.cluster simulate
 
 cluster-down: env  ## end it (ARGS=--wipe: forget its state)
 	@exec $(PY) -m tools.cluster down $(ARGS)

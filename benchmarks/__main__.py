@@ -30,9 +30,13 @@ BENCHMARKS: dict[str, str] = {
     "latency": "REST POST to the first line of the runner; against a BashOperator",
     "cancel": "REST call to the end of the step's processes",
     "throughput": "steps a minute and CPU per step; against BashOperator and EmptyOperator",
+    "kubernetes": "steps as pods of simulated nodes; against KubernetesPodOperator (needs `make cluster-simulated`)",
+    "scale": "thousands of executions at once on simulated nodes (needs `make cluster-simulated`)",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""
 
+_ON_A_CLUSTER = frozenset({"kubernetes", "scale"})
+"""Not among the default: they need a cluster, and have a page's part of their own."""
 _BUSY = 0.25
 
 
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         document = {**facts, "quick": options.quick, "tables": [table.as_dict() for table in tables]}
         options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     if options.page:
-        update_page(options.page, facts, tables)
+        update_page(options.page, facts, tables, part="kubernetes" if set(options.names) <= _ON_A_CLUSTER else "")
     return 0
 
 
@@ -87,7 +91,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[Table]:
 
 def _command(options: argparse.Namespace) -> str:
     """Return the command that measures the same; where the results go is no part of that."""
-    names = [] if options.names == list(BENCHMARKS) else options.names
+    names = [] if options.names == [n for n in BENCHMARKS if n not in _ON_A_CLUSTER] else options.names
     switches = [f"--{name}" for name in ("quick", "postgres") if getattr(options, name)]
     return " ".join(["python -m benchmarks", *names, *switches])
 
@@ -108,7 +112,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    options.names = options.names or list(BENCHMARKS)
+    options.names = options.names or [name for name in BENCHMARKS if name not in _ON_A_CLUSTER]
     return options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TypeVar
@@ -18,9 +19,9 @@ from benchmarks.documents import COMMAND_SOP, SLEEP_SOP, operator_dags_text, wri
 from benchmarks.noop_executor import ALIAS, CLASSPATH
 from tools.dev.instance import EXECUTORS, Instance
 from tools.dev.rest import AirflowApi
-from tools.dev.supervisor import LocalAirflow, SupervisorError
+from tools.dev.supervisor import FIRST_COMPONENTS, LocalAirflow, SupervisorError
 
-__all__ = ["BenchAirflow", "bundles", "listener"]
+__all__ = ["BenchAirflow", "Setup", "bundles", "listener"]
 
 T = TypeVar("T")
 
@@ -29,27 +30,52 @@ _WARM_UP_RUNS = 2
 _DAGS = ("bench-command", "bench-bash", "bench-clock", "bench-empty", "bench-noop")
 
 
-class BenchAirflow:
-    """A context in which Airflow runs, warm, with the DAGs of `documents`.
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is measured in an Airflow.
 
+    :param sops: documents by file name.
+    :param dags: text of the DAG file of the contenders.
+    :param options: options that differ, section -> option -> value.
+    :param warm: DAGs that run before anything is measured.
+    :param present: further DAGs that have to be there.
+    :param components: of Airflow.
+    """
+
+    sops: Mapping[str, str]
+    dags: str
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    warm: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+    components: tuple[str, ...] = FIRST_COMPONENTS
+
+
+def _executions() -> Setup:
+    return Setup(
+        sops={"command.yaml": COMMAND_SOP, "sleep.yaml": SLEEP_SOP},
+        dags=operator_dags_text(),
+        warm=_DAGS,
+        present=("bench-sleep", "bench-wait"),
+    )
+
+
+class BenchAirflow:
+    """A context in which Airflow runs, warm, with the DAGs of ``setup``.
+
+    :param setup: what to measure; by default the DAGs of `documents`.
+    :param name: of its folder.
     :raises SupervisorError: a component ended, on entering and in every call that waits.
     """
 
-    def __init__(self, bench: Bench) -> None:
-        sops = write_documents(
-            bench.folder("executions", "sops"), {"command.yaml": COMMAND_SOP, "sleep.yaml": SLEEP_SOP}
-        )
-        dags = write_documents(bench.folder("executions", "dags"), {"operators.py": operator_dags_text()})
-        instance = Instance(
-            home=bench.folder("executions", "airflow"),
-            sops=sops,
-            database=bench.database(),
-            overrides={
-                "core": {"executor": f"{EXECUTORS},{ALIAS}:{CLASSPATH}"},
-                "sop": {"paused_upon_creation": "False"},
-                "dag_processor": {"dag_bundle_config_list": bundles(sops=str(sops), dags=str(dags))},
-            },
-        )
+    def __init__(self, bench: Bench, setup: Setup | None = None, *, name: str = "executions") -> None:
+        self._setup = setup = setup or _executions()
+        sops = write_documents(bench.folder(name, "sops"), dict(setup.sops))
+        dags = write_documents(bench.folder(name, "dags"), {"operators.py": setup.dags})
+        options = {section: dict(values) for section, values in setup.options.items()}
+        options["core"] = {"executor": f"{EXECUTORS},{ALIAS}:{CLASSPATH}", **options.get("core", {})}
+        options["sop"] = {"paused_upon_creation": "False", **options.get("sop", {})}
+        options["dag_processor"] = {"dag_bundle_config_list": bundles(sops=str(sops), dags=str(dags))}
+        instance = Instance(home=bench.folder(name, "airflow"), sops=sops, database=bench.database(), overrides=options)
         bench.prepare(instance)
         self._local = LocalAirflow(instance)
         self._database_port = bench.database_port
@@ -59,7 +85,7 @@ class BenchAirflow:
     def __enter__(self) -> BenchAirflow:
         self._local.__enter__()
         try:
-            self._local.wait_until_ready()
+            self._local.wait_until_ready(self._setup.components)
             self._warm_up()
         except BaseException:
             self.__exit__(None, None, None)
@@ -84,10 +110,14 @@ class BenchAirflow:
 
     def accounts(self) -> dict[str, float]:
         """Return the CPU seconds of every component so far; see `cpu.sample`."""
+        return cpu.sample(self.processes())
+
+    def processes(self) -> dict[str, int]:
+        """Return the process of every component, that of the database server included."""
         components = {name: component.process.pid for name, component in self._local.components.items()}
         if self._database_port is not None:
             components["database"] = listener(self._database_port)
-        return cpu.sample(components)
+        return components
 
     def runs_over(self, dag: str, last_run: int, count: int, *, seconds: float) -> Runs:
         """Return the executions of a DAG newer than ``last_run`` once ``count`` of them are over."""
@@ -122,11 +152,11 @@ class BenchAirflow:
 
     def _warm_up(self) -> None:
         """First calls load code and fork workers; no measurement should pay for that."""
-        for dag in (*_DAGS, "bench-sleep", "bench-wait"):
+        for dag in (*self._setup.warm, *self._setup.present):
             self.wait_for(partial(self.api.dag, dag), f"DAG {dag}", seconds=300)
         if errors := self.database.import_errors():
             raise SupervisorError(errors[0])
-        for dag in _DAGS:
+        for dag in self._setup.warm:
             last = self.database.last_run()
             for _ in range(_WARM_UP_RUNS):
                 self.api.trigger(dag, {})

@@ -16,7 +16,16 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["EXECUTOR", "RUNNERS", "busy_children", "difference", "processes_running", "sample", "tree_seconds"]
+__all__ = [
+    "EXECUTOR",
+    "RUNNERS",
+    "busy_children",
+    "difference",
+    "executor_child",
+    "processes_running",
+    "sample",
+    "tree_seconds",
+]
 
 EXECUTOR = "executor child"
 RUNNERS = "runners"
@@ -56,6 +65,16 @@ def busy_children(scheduler: int) -> list[int]:
     if not children:
         raise LookupError("the scheduler has no SopExecutor child: its CPU time could not be told from the runners'")
     return [process.pid for child in children for process in _tree(child.pid)[1:]]
+
+
+def executor_child(scheduler: int) -> psutil.Process:
+    """Return the executor's child of a scheduler.
+
+    :raises LookupError: it has none.
+    """
+    for child in _executor_children(scheduler):
+        return child
+    raise LookupError("the scheduler has no SopExecutor child")
 
 
 def processes_running(command: Sequence[str]) -> list[int]:

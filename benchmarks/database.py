@@ -18,6 +18,9 @@ _RUN = sa.table(
     sa.column("state"),
     sa.column("end_date", sa.DateTime(timezone=True)),
 )
+_STEP = sa.table(
+    "task_instance", sa.column("dag_id"), sa.column("run_id"), sa.column("end_date", sa.DateTime(timezone=True))
+)
 _ERROR = sa.table("import_error", sa.column("filename"), sa.column("stacktrace"))
 
 
@@ -65,6 +68,11 @@ class AirflowDatabase:
         """Return the executions of a DAG that are newer than `last_run` was."""
         query = sa.select(_RUN.c.state, _RUN.c.end_date).where(_RUN.c.dag_id == dag, _RUN.c.id > last_run)
         return Runs([(row.state, row.end_date) for row in self._rows(query)])
+
+    def step_end(self, dag: str, run: str) -> datetime | None:
+        """Return when the last step of an execution was over, None if none is."""
+        query = sa.select(_STEP.c.end_date).where(_STEP.c.dag_id == dag, _STEP.c.run_id == run)
+        return max((_aware(row.end_date) for row in self._rows(query) if row.end_date is not None), default=None)
 
     def _rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with self._engine.connect() as connection:

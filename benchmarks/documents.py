@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tools.cluster.simulation import NODE_LABEL, TOLERATION
+
 __all__ = [
     "COMMAND_SOP",
     "ENDLESS",
+    "HOLD_SOP",
+    "NEXT_SOP",
     "SHAPE",
     "SLEEP_SOP",
     "dag_factory_text",
     "operator_dags_text",
+    "pod_operator_dags_text",
     "python_text",
     "sop_text",
     "write_documents",
@@ -61,6 +66,23 @@ steps:
   - id: only
     command: {{command: {json.dumps(ENDLESS)}}}
 """
+
+
+def _one_step(sop: str, step: str) -> str:
+    return COMMAND_SOP.replace("bench-command", sop).replace("- id: only", f"- id: {step}")
+
+
+HOLD_SOP = _one_step("bench-hold", "hold")
+"""One step that goes on, on a simulated node, until it is let go."""
+NEXT_SOP = (
+    _one_step("bench-next", "first")
+    + """\
+  - id: second
+    needs: [first]
+    command: {command: ["true"]}
+"""
+)
+"""Two steps, one after the other."""
 
 
 def sop_text(number: int) -> str:
@@ -204,6 +226,34 @@ only("bench-clock", BashOperator, bash_command="date +%s.%N")
 only("bench-empty", EmptyOperator)
 only("bench-noop", BashOperator, bash_command="true", executor="noop")
 only("bench-wait", BashOperator, bash_command="exec sleep 86399")
+"""
+
+
+def pod_operator_dags_text(namespace: str, kubeconfig: str) -> str:
+    """Return the DAG file of the like of `COMMAND_SOP` as pods of simulated nodes, and of an EmptyOperator."""
+    return f"""\
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from kubernetes.client import models as k8s
+
+POD = dict(
+    namespace={namespace!r}, image="simulated", in_cluster=False, config_file={kubeconfig!r},
+    node_selector={NODE_LABEL!r},
+    tolerations=[k8s.V1Toleration(key={TOLERATION["key"]!r}, operator="Exists", effect="NoSchedule")],
+    automount_service_account_token=False,
+)
+
+
+def only(name, operator, **arguments):
+    with DAG(name, schedule=None, catchup=False, max_active_runs=4096, is_paused_upon_creation=False) as dag:
+        operator(task_id="only", **arguments)
+    globals()[name] = dag
+
+
+only("bench-pod", KubernetesPodOperator, **POD)
+only("bench-pod-deferrable", KubernetesPodOperator, deferrable=True, **POD)
+only("bench-empty", EmptyOperator)
 """
 
 

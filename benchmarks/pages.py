@@ -7,23 +7,27 @@ from pathlib import Path
 
 from benchmarks.report import Table
 
-__all__ = ["BEGIN", "END", "update_page"]
+__all__ = ["BEGIN", "BEGIN_KUBERNETES", "END", "END_KUBERNETES", "update_page"]
 
 BEGIN = "<!-- figures: written by `python -m benchmarks --page` -->"
 END = "<!-- end of figures -->"
+BEGIN_KUBERNETES = "<!-- figures of Kubernetes: written by `make bench-kubernetes ARGS=--page` -->"
+END_KUBERNETES = "<!-- end of figures of Kubernetes -->"
 
 
-def update_page(page: Path, facts: Mapping[str, str], tables: Sequence[Table]) -> None:
+def update_page(page: Path, facts: Mapping[str, str], tables: Sequence[Table], *, part: str = "") -> None:
     """Replace what stands between the markers of a page.
 
     :param facts: command, machine and versions of the run.
+    :param part: ``kubernetes`` for the figures of the benchmarks that need a cluster, which are another run's.
     :raises ValueError: the page has no markers.
     """
+    opening, closing = (BEGIN_KUBERNETES, END_KUBERNETES) if part else (BEGIN, END)
     text = page.read_text()
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = text.partition(opening)
+    _, end, tail = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"{page} has no place for figures: put the lines {BEGIN!r} and {END!r} into it")
+        raise ValueError(f"{page} has no place for figures: put the lines {opening!r} and {closing!r} into it")
     others = (f"{name}: {value}" for name, value in facts.items() if name != "command")
     made = " · ".join([f"`{facts['command']}`", *others])
     parts = [made, *(table.markdown() for table in tables)]

@@ -22,7 +22,7 @@ from benchmarks.cpu import EXECUTOR, RUNNERS, difference
 from benchmarks.report import Cell, Table, p50, ratio
 from tools.dev.rest import AirflowApi, ApiError
 
-__all__ = ["measure"]
+__all__ = ["ACCOUNTS", "Round", "measure", "one_round", "submit"]
 
 _SECONDS = 1800.0
 _CALLERS = 4
@@ -39,11 +39,11 @@ _WAYS: Mapping[str, str] = {
     "EmptyOperator, no executor": "bench-empty",
 }
 _FLOOR = "EmptyOperator, no executor"
-_ACCOUNTS = ("api-server", "scheduler", EXECUTOR, "dag-processor", "triggerer", "database")
+ACCOUNTS = ("api-server", "scheduler", EXECUTOR, "dag-processor", "triggerer", "database")
 
 
 @dataclass(frozen=True)
-class _Round:
+class Round:
     """One batch: executions, how many failed, seconds from the first POST to the last end, CPU seconds per step."""
 
     steps: int
@@ -69,20 +69,21 @@ def measure(bench: Bench) -> list[Table]:
     shell = _shell_seconds()
     airflow.settle(_AFTER_SECONDS)
     idle = _idle(airflow, bench.number(full=20, quick=2))
-    found: dict[str, list[_Round]] = {label: [] for label in _WAYS}
+    found: dict[str, list[Round]] = {label: [] for label in _WAYS}
     labels = list(_WAYS)
     for turn in range(rounds):
         for position in range(len(labels)):
             label = labels[(turn + position) % len(labels)]
             bench.say(f"throughput: round {turn + 1} of {rounds}, {label}")
-            found[label].append(_round(airflow, _WAYS[label], count, shell if "Bash" in label else 0.0))
+            found[label].append(one_round(airflow, _WAYS[label], count, shell if "Bash" in label else 0.0))
     return [_table(found, rounds, count, idle, shell), _components(found)]
 
 
-def _round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> _Round:
+def one_round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> Round:
+    """Run a batch of executions of a DAG; ``shell`` are CPU seconds of each that are the step's own."""
     last, before = airflow.database.last_run(), airflow.accounts()
     began = time.time()
-    _submit(airflow, dag, count)
+    submit(airflow, dag, count)
     submitted = airflow.database.runs_since(dag, last).total
     runs = airflow.runs_over(dag, last, submitted, seconds=_SECONDS)
     airflow.settle(_AFTER_SECONDS)
@@ -91,7 +92,7 @@ def _round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> _Round:
     used["scheduler"] -= shell * runs.total
     if runs.last_end is None:
         raise BenchmarkError(f"no execution of {dag} has an end")
-    return _Round(
+    return Round(
         steps=runs.total,
         failed=runs.failed,
         wall=runs.last_end.timestamp() - began,
@@ -99,7 +100,7 @@ def _round(airflow: BenchAirflow, dag: str, count: int, shell: float) -> _Round:
     )
 
 
-def _submit(airflow: BenchAirflow, dag: str, count: int) -> None:
+def submit(airflow: BenchAirflow, dag: str, count: int) -> None:
     """Trigger ``count`` executions, as fast as a few callers can."""
     stopped = threading.Event()
 
@@ -150,11 +151,11 @@ def _shell_seconds() -> float:
     return used / _SHELL_SAMPLES
 
 
-def _median(rounds: list[_Round], account: str) -> float | None:
+def _median(rounds: list[Round], account: str) -> float | None:
     return p50([one.cpu[account] for one in rounds if account in one.cpu])
 
 
-def _table(found: dict[str, list[_Round]], rounds: int, count: int, idle: float, shell: float) -> Table:
+def _table(found: dict[str, list[Round]], rounds: int, count: int, idle: float, shell: float) -> Table:
     floor = p50([one.total for one in found[_FLOOR]])
     rows: list[tuple[Cell, ...]] = []
     for label, results in found.items():
@@ -187,8 +188,8 @@ def _table(found: dict[str, list[_Round]], rounds: int, count: int, idle: float,
     )
 
 
-def _components(found: dict[str, list[_Round]]) -> Table:
-    accounts = [name for name in _ACCOUNTS if any(name in one.cpu for results in found.values() for one in results)]
+def _components(found: dict[str, list[Round]]) -> Table:
+    accounts = [name for name in ACCOUNTS if any(name in one.cpu for results in found.values() for one in results)]
     return Table(
         name="throughput-components",
         title="The same by component, CPU s per step",

@@ -59,7 +59,7 @@ async def test_a_pod_gives_way_to_one_of_a_higher_priority(runtime, attempt, kub
             apiVersion="scheduling.k8s.io/v1", kind="PriorityClass", metadata={"name": name}, value=value
         )  # fmt: skip
     low, high = classes
-    room = kubectl.json("get", "nodes")["items"][0]["status"]["allocatable"]["cpu"]
+    room = kubectl.json("get", "nodes", "-l", "!sop-simulated")["items"][0]["status"]["allocatable"]["cpu"]
     millis = int(room) * 1000 * 2 // 3
     try:
         weak = attempt(BUSY, cpu_millis=millis)
@@ -83,7 +83,7 @@ async def test_a_pod_gives_way_to_one_of_a_higher_priority(runtime, attempt, kub
 @pytest.mark.alone
 async def test_a_pod_on_a_node_that_must_be_left_is_tried_again(runtime, attempt, kubectl: Kubectl):
     """A taint with NoExecute is what Kubernetes puts on a node it has lost."""
-    node = kubectl.json("get", "nodes")["items"][0]["metadata"]["name"]
+    node = kubectl.json("get", "nodes", "-l", "!sop-simulated")["items"][0]["metadata"]["name"]
     handle = await runtime.start(attempt(BUSY))
     await has_begun(runtime, handle)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tools.cluster import control_plane, images, network, node
+from tools.cluster import control_plane, images, network, node, simulation
 from tools.cluster.binaries import build, version
 from tools.cluster.certificates import make_certificates
 from tools.cluster.clients import kubectl
@@ -68,8 +68,15 @@ def _up(layout: Layout, options: argparse.Namespace) -> None:
     print(f"  export KUBECONFIG={layout.kubeconfig} PATH={client.parent}:$PATH")
 
 
+def _simulate(layout: Layout, options: argparse.Namespace) -> None:
+    _step("Starting simulated nodes (building kwok takes minutes the first time)", simulation.start, layout,
+          Daemons(layout), options.nodes)  # fmt: skip
+    print(f"{options.nodes} simulated nodes take pods that select {simulation.NODE_LABEL} and tolerate their taint.")
+
+
 def _down(layout: Layout, options: argparse.Namespace) -> None:
     daemons = Daemons(layout)
+    simulation.stop(layout, daemons)
     daemons.stop("kubelet")
     if daemons.process("containerd") is not None:
         node.stop_containers(layout)
@@ -115,6 +122,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     up = commands.add_parser("up", help="bring it up; what runs already stays")
     up.add_argument("--no-image", action="store_true", help="do not build the runner's image")
     up.set_defaults(run=_up)
+    simulate = commands.add_parser("simulate", help="add simulated nodes, for questions of scale")
+    simulate.add_argument("--nodes", type=int, default=20, help="how many; each takes 500 pods (default: 20)")
+    simulate.set_defaults(run=_simulate)
     down = commands.add_parser("down", help="end everything that `up` started")
     down.add_argument("--wipe", action="store_true", help="forget its state, too; programs and base images are kept")
     down.set_defaults(run=_down)

@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.cluster.problems import ClusterProblem, call
 
-__all__ = ["PROGRAMS", "build", "version"]
+__all__ = ["PROGRAMS", "build", "build_module", "version"]
 
 _MODULE = Path(__file__).parent / "go"
 _KUBERNETES = "k8s.io/kubernetes"
@@ -30,7 +31,18 @@ def build(cache: Path) -> Path:
 
     :raises ClusterProblem: there is no Go, or the build failed.
     """
-    folder = cache / f"kubernetes-{version()}-{_digest()}"
+    packages = [f"{_KUBERNETES}/cmd/{program}" for program in PROGRAMS]
+    return build_module(cache, f"kubernetes-{version()}", _MODULE, [*packages, "./pause"], flags=_flags())
+
+
+def build_module(cache: Path, name: str, module: Path, packages: Sequence[str], *, flags: str = "-s -w") -> Path:
+    """Return the folder of programs built from a Go module of this repository, under ``name`` and the module's hash.
+
+    :param packages: what to build; in one call, because they share most of what they import.
+    :param flags: for the linker.
+    :raises ClusterProblem: there is no Go, or the build failed.
+    """
+    folder = cache / f"{name}-{_digest(module)}"
     if folder.exists():
         return folder
     if not shutil.which("go"):
@@ -39,10 +51,8 @@ def build(cache: Path) -> Path:
     unfinished.mkdir(parents=True, exist_ok=True)
     # -mod=readonly and go.sum pin every module's content, so no other service has to vouch for it
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOSUMDB": "off", "GOWORK": "off"}
-    # all in one call: they share most of their packages
-    packages = [f"{_KUBERNETES}/cmd/{program}" for program in PROGRAMS]
-    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", f"{unfinished}/", *packages, "./pause"]
-    call(command, environment=environment, cwd=str(_MODULE))
+    command = ["go", "build", "-trimpath", "-ldflags", flags, "-o", f"{unfinished}/", *packages]
+    call(command, environment=environment, cwd=str(module))
     unfinished.rename(folder)
     return folder
 
@@ -54,9 +64,9 @@ def _flags() -> str:
     return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in said.items())])
 
 
-def _digest() -> str:
+def _digest(module: Path) -> str:
     content = hashlib.sha256()
-    for path in sorted(_MODULE.rglob("*")):
+    for path in sorted(module.rglob("*")):
         if path.is_file():
             content.update(path.read_bytes())
     return content.hexdigest()[:12]
