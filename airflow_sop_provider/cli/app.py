@@ -191,3 +191,73 @@ def audit_verify(path: Path, key: str | None, digests: Path | None, as_json: boo
     from airflow_sop_provider.cli.audit import verify
 
     return verify(path, key=key, digests=digests, as_json=as_json)
+
+
+_FLEET = click.option(
+    "--fleet", "path", type=_FILE, default="fleet.yaml", show_default=True, help="The file that declares the servers."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+@app.group(short_help="Look at the MCP servers SOPs may use.")
+def fleet() -> None:
+    """Look at the MCP servers that SOPs may name as data sources.
+
+    Needs the extra `runner`, and the servers' credentials in the environment.
+
+    \b
+    Examples:
+      sop fleet list
+      sop fleet tools python-environment
+      sop fleet test --json
+    """
+
+
+@fleet.command("list", short_help="List the servers.")
+@_FLEET
+@_JSON
+def fleet_list(path: Path, as_json: bool) -> None:
+    """List the servers that fleet.yaml declares. No connection is made, no secret shown.
+
+    \b
+    Examples:
+      sop fleet list
+      sop fleet list --fleet /opt/airflow/fleet.yaml --json | jq '.servers[].name'
+    """
+    from airflow_sop_provider.cli.fleet import list_servers
+
+    list_servers(path, as_json=as_json)
+
+
+@fleet.command("tools", short_help="List the tools of a server.")
+@click.argument("server")
+@_FLEET
+@_JSON
+def fleet_tools(server: str, path: Path, as_json: bool) -> None:
+    """List the tools of a server, with the digest of each definition.
+
+    \b
+    Examples:
+      sop fleet tools python-environment
+      sop fleet tools python-environment --json | jq '.tools[0].inputSchema'
+    """
+    from airflow_sop_provider.cli.fleet import list_tools
+
+    list_tools(path, server, as_json=as_json)
+
+
+@fleet.command("test", short_help="See whether servers can be used.")
+@click.argument("servers", nargs=-1)
+@_FLEET
+@_JSON
+def fleet_test(servers: tuple[str, ...], path: Path, as_json: bool) -> int:
+    """Connect to servers, by default to all, and list their tools. Exit code 1 if one cannot be used.
+
+    \b
+    Examples:
+      sop fleet test
+      sop fleet test python-environment --json | jq '.servers[] | select(.ok | not)'
+    """
+    from airflow_sop_provider.cli.fleet import test_servers
+
+    return test_servers(path, servers, as_json=as_json)

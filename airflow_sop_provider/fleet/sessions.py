@@ -159,11 +159,18 @@ class Sessions:
     """All sessions of one gateway.
 
     :param idle_seconds: after which an unused session is closed by `sweep`, seconds.
+    :param make: makes a session that is not open yet.
     """
 
-    def __init__(self, idle_seconds: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        idle_seconds: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+        make: Callable[[str, HttpServer | StdioServer], Session] = Session,
+    ) -> None:
         self._idle = idle_seconds
         self._clock = clock
+        self._make = make
         self._open: dict[tuple[tuple[str, str], str], Session] = {}
         self._locks: dict[tuple[tuple[str, str], str], asyncio.Lock] = {}
 
@@ -185,7 +192,7 @@ class Sessions:
             if session is not None:
                 del self._open[key]
                 await session.close()
-            session = Session(name, server)
+            session = self._make(name, server)
             await session.open()
             self._open[key] = session
             return session

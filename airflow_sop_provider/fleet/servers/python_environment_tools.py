@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
+from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from airflow_sop_provider import __version__
@@ -24,6 +25,9 @@ from airflow_sop_provider.fleet.servers.distributions import (
 __all__ = ["build_server"]
 
 Names = Annotated[list[str], Field(min_length=1, max_length=1000, description="Distribution names")]
+_READ = ToolAnnotations(read_only_hint=True)
+"""Every tool only looks, so a call may be repeated."""
+
 PageSize = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -83,7 +87,7 @@ def build_server(folder: Path | None = None) -> MCPServer:
         log_level="WARNING",
     )
 
-    @server.tool()
+    @server.tool(annotations=_READ)
     def python_info() -> PythonInfo:
         """Describe the interpreter and count its distributions."""
         return PythonInfo(
@@ -93,7 +97,7 @@ def build_server(folder: Path | None = None) -> MCPServer:
             distributions=len(Environment(folder)),
         )
 
-    @server.tool()
+    @server.tool(annotations=_READ)
     def list_distributions(offset: Annotated[int, Field(ge=0)] = 0, limit: PageSize = 500) -> DistributionPage:
         """List installed distributions by name: version, licence and number of files, in pages."""
         environment = Environment(folder)
@@ -107,19 +111,19 @@ def build_server(folder: Path | None = None) -> MCPServer:
             distributions=[summarise(distribution) for distribution in page],
         )
 
-    @server.tool()
+    @server.tool(annotations=_READ)
     def package_groups(size: PageSize = 25) -> PackageGroups:
         """Cut all distribution names into groups, one for each task of a fan-out."""
         names = Environment(folder).names
         return PackageGroups(total=len(names), groups=[names[i : i + size] for i in range(0, len(names), size)])
 
-    @server.tool()
+    @server.tool(annotations=_READ)
     def licences(names: Names) -> Licences:
         """Report what each named distribution's metadata says about its licence."""
         found, absent = Environment(folder).select(names)
         return Licences(packages=[licence_of(distribution) for distribution in found], not_installed=absent)
 
-    @server.tool()
+    @server.tool(annotations=_READ)
     def verify_record(names: Names) -> RecordReport:
         """Hash every file of the named distributions and compare it with RECORD."""
         found, absent = Environment(folder).select(names)
