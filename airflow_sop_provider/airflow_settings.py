@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
 from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
 
-__all__ = ["SettingsError", "SopSettings", "read_settings"]
+__all__ = ["SettingsError", "SopSettings", "engine_secret", "read_settings"]
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
 
@@ -119,6 +119,13 @@ def read_settings() -> SopSettings:
         docker_network=_text("docker_network"),
         engine_url=_url("engine_url"),
     )
+
+
+def engine_secret() -> str:
+    """Return the secret that all components of an Airflow share, from which the engine's own keys are derived."""
+    from airflow.configuration import conf
+
+    return str(conf.get("api_auth", "jwt_secret", fallback="") or conf.get("api", "secret_key", fallback=""))
 
 
 def _airflow_home() -> Path:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
-from airflow.configuration import conf
 from airflow.utils.session import create_session
 from fastapi import Depends, HTTPException, status
 from fastapi.concurrency import run_in_threadpool
@@ -19,7 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from airflow_sop_provider.airflow_settings import read_settings
+from airflow_sop_provider.airflow_settings import engine_secret, read_settings
 from airflow_sop_provider.api.pod_keys import ClusterKeySource
 from airflow_sop_provider.api.pod_tokens import PodClaims, PodTokenError, PodTokenVerifier
 from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret
@@ -58,7 +57,7 @@ class RunnerIdentity:
 
 def signing_key() -> bytes:
     """Return the key of our own tokens, the same in every component of an Airflow."""
-    return key_of_secret(conf.get("api_auth", "jwt_secret", fallback="") or conf.get("api", "secret_key", fallback=""))
+    return key_of_secret(engine_secret())
 
 
 async def identify(token: str) -> RunnerIdentity:

@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from airflow_sop_provider.airflow_settings import SopSettings
-from airflow_sop_provider.contract import ErrorType, StepPayload, container_name
+from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload, container_name
+from airflow_sop_provider.contract.engine_access import ENGINE_URL
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import Failure, classify
@@ -37,6 +38,7 @@ from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes.base import (
+    ENGINE_TOKEN_FILE,
     AttemptSpec,
     Handle,
     Outcome,
@@ -62,6 +64,8 @@ class Services:
     runtime: Runtime
     settings: SopSettings
     recorder: Recorder
+    token: Callable[[AttemptKey, float | None], str]
+    """Makes the engine's token for an attempt's runner, given its time limit."""
 
 
 class AttemptCarrier:
@@ -262,8 +266,20 @@ class AttemptCarrier:
             return permanent("inputs", str(error))
         spec = attempt_spec(assignment, self._services.settings)
         if self._services.runtime.name == "kubernetes":
-            spec = replace(spec, pod=await asyncio.to_thread(pod_manifest, assignment, self._services.settings))
-        return spec
+            return replace(spec, pod=await asyncio.to_thread(pod_manifest, assignment, self._services.settings))
+        return self._with_engine(spec)
+
+    def _with_engine(self, spec: AttemptSpec) -> AttemptSpec:
+        """Return the attempt with what its runner needs to reach the engine; a pod has a token of its own kind.
+
+        Not where an image of the author's choice runs: that calls no engine.
+        """
+        url = self._services.settings.engine_url
+        if url is None or spec.image is not None:
+            return spec
+        token = self._services.token(self._message.key, spec.timeout_seconds)
+        files = {**spec.files, ENGINE_TOKEN_FILE: token.encode()}
+        return replace(spec, files=files, env={**spec.env, ENGINE_URL: url})
 
     async def _nothing_to_undo(self, payload: StepPayload) -> str | None:
         key = self._message.key

@@ -14,11 +14,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from airflow_sop_provider.airflow_settings import SopSettings, read_settings
+from airflow_sop_provider.airflow_settings import SopSettings, engine_secret, read_settings
+from airflow_sop_provider.contract import AttemptKey
+from airflow_sop_provider.engine.runner_tokens import key_of_secret, runner_token
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
 from airflow_sop_provider.executors.execution_api import ExecutionApi
 from airflow_sop_provider.executors.messages import (
@@ -135,6 +138,7 @@ async def _serve(descriptor: int, settings: SopSettings) -> None:
         runtime=await _runtime(settings),
         settings=settings,
         recorder=recorder,
+        token=_runner_token_maker(),
     )
     try:
         await Child(services, reader, writer).run()
@@ -162,6 +166,16 @@ def _token_maker() -> Callable[[str], str]:
 
     def make(task_instance_id: str) -> str:
         return str(generator.generate(extras={"sub": task_instance_id, "scope": "execution"}))
+
+    return make
+
+
+def _runner_token_maker() -> Callable[[AttemptKey, float | None], str]:
+    """Return a function that makes the engine's token for a runner, see `engine.runner_tokens`."""
+    secret = engine_secret()
+
+    def make(key: AttemptKey, timeout_seconds: float | None) -> str:
+        return runner_token(key, key_of_secret(secret), timeout_seconds=timeout_seconds, now=datetime.now(UTC))
 
     return make
 

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from airflow_sop_provider.contract.engine_access import TOKEN_FILE
 from airflow_sop_provider.contract.exit_codes import ErrorType
 from airflow_sop_provider.contract.verdict import Usage, Verdict
 
 __all__ = [
+    "ANNOUNCED",
     "ASSIGNMENT_FILE",
     "CONTAINER_USER",
+    "ENGINE_TOKEN_FILE",
     "EVENTS_FILE",
     "FILES_FOLDER",
     "FLEET_FILE",
@@ -41,9 +44,14 @@ ASSIGNMENT_FILE = "assignment.json"
 """Name in ``AttemptSpec.files``; the runtime points ``SOP_STEP`` at it."""
 FLEET_FILE = "fleet.yaml"
 """Name in ``AttemptSpec.files``; the runtime points ``SOP_FLEET`` at it."""
+ENGINE_TOKEN_FILE = "engine.token"  # noqa: S105  the name of a file
+"""Name in ``AttemptSpec.files``; the runtime points ``SOP_ENGINE_TOKEN_FILE`` at it."""
 VERDICT_FILE = "verdict.json"
 TERMINATION_FILE = "termination.json"
 EVENTS_FILE = "events.jsonl"
+
+ANNOUNCED = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET", ENGINE_TOKEN_FILE: TOKEN_FILE}
+"""Name of a file -> variable that holds its path in the container."""
 
 FILES_FOLDER = "/run/sop"
 """Where an attempt's files are in its container."""
@@ -88,7 +96,7 @@ class AttemptSpec:
     :param argv: program and arguments.
     :param env: variables the program gets on top of the runtime's few own ones.
     :param files: file name -> content; placed where only the attempt's user can read them.
-        `ASSIGNMENT_FILE` and `FLEET_FILE` are announced through ``SOP_STEP`` and ``SOP_FLEET``.
+        Those of `ANNOUNCED` are made known to the program by a variable each.
     :param memory_bytes: memory limit of all processes together, None for no limit.
     :param cpu_millis: CPU limit in thousandths of a core, for runtimes that can set one; None for no limit.
     :param timeout_seconds: wall-clock limit from the program's start, None for no limit.
@@ -161,8 +169,7 @@ class Outcome:
 
 def announced_files(spec: AttemptSpec) -> dict[str, str]:
     """Return the variables that tell a container's program where its files in `FILES_FOLDER` are."""
-    variables = {ASSIGNMENT_FILE: "SOP_STEP", FLEET_FILE: "SOP_FLEET"}
-    return {variables[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in variables}
+    return {ANNOUNCED[name]: f"{FILES_FOLDER}/{name}" for name in spec.files if name in ANNOUNCED}
 
 
 class Runtime(Protocol):

@@ -82,7 +82,7 @@ def attempt_environment(spec: AttemptSpec, folder: AttemptFolder, passed_on: tup
         "SOP_TERMINATION_LOG": str(path / base.TERMINATION_FILE),
         "SOP_EVENTS": str(path / base.EVENTS_FILE),
     }
-    for variable, name in (("SOP_STEP", base.ASSIGNMENT_FILE), ("SOP_FLEET", base.FLEET_FILE)):
+    for name, variable in base.ANNOUNCED.items():
         if name in spec.files:
             environment[variable] = str(path / name)
     return environment | dict(spec.env) | {procfs.MARK: str(path)}

@@ -100,6 +100,7 @@ class Case:
             runtime=self.runtime,
             settings=settings,
             recorder=self.recorder,  # type: ignore[arg-type]
+            token=lambda key, seconds: "token",
         )
         identity = Identity(hostname="h", unixname="u", pid=1)
         payload = PAYLOAD.model_copy(update={"step": step}).model_dump(mode="json")

@@ -70,6 +70,7 @@ def sweep_of(instances: TaskInstances) -> Any:
             runtime=runtime,
             settings=settings,
             recorder=None,  # type: ignore[arg-type]
+            token=lambda key, seconds: "token",
         )
         carriers: dict[str, Any] = {task_instance(name): None for name in carried}
         return Sweep(services, carriers)
