@@ -63,19 +63,34 @@ class GatewayCaller:
         self._token_file = token_file
         self._calls: dict[str, int] = {}
 
-    def call(self, server: str, tool: str, arguments: dict[str, Any], timeout: float, max_retries: int) -> Any:
+    def call(
+        self,
+        server: str,
+        tool: str,
+        arguments: dict[str, Any],
+        timeout: float,
+        max_retries: int,
+        *,
+        ordinal: int | None = None,
+    ) -> Any:
         """Return the tool's result: structured if it has one, else its text as JSON, else its text.
 
         :param timeout: seconds for one answer of the server; the gateway's waits come on top.
         :param max_retries: retries that the step allows; the gateway makes at most three.
+        :param ordinal: the how-manieth call with these arguments this is in its step, from 0; None: counted here.
         :raises StepFailureError: every way it can fail, classified.
         """
-        repeated = json.dumps([server, tool, arguments], sort_keys=True)
-        ordinal = self._calls.get(repeated, 0)
-        self._calls[repeated] = ordinal + 1
+        if ordinal is None:
+            ordinal = self._next_ordinal(server, tool, arguments)
         meta = {ORDINAL_META: ordinal, MAX_RETRIES_META: max_retries}
         answer = self._post(server, _request(tool, arguments, meta), tool, timeout + _RETRY_SECONDS)
         return _value(answer, server, tool)
+
+    def _next_ordinal(self, server: str, tool: str, arguments: dict[str, Any]) -> int:
+        repeated = json.dumps([server, tool, arguments], sort_keys=True)
+        ordinal = self._calls.get(repeated, 0)
+        self._calls[repeated] = ordinal + 1
+        return ordinal
 
     def _post(self, server: str, message: dict[str, Any], tool: str, timeout: float) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the address is the engine's, from the container's contract

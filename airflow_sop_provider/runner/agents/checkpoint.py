@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -37,6 +38,7 @@ class Call(BaseModel):
     """One call of a data source.
 
     :param key: the same for the same call of the same execution, however often it is tried.
+    :param ordinal: the how-manieth call of the tool with these arguments it is, from 0.
     :param effect: it may change something: the tool says neither that it only reads nor that repeating it is harmless.
     :param state: ``begun``: asked, and no answer was seen.
     """
@@ -48,6 +50,7 @@ class Call(BaseModel):
     tool: str
     arguments: dict[str, Any]
     effect: bool
+    ordinal: int = 0
     state: Literal["begun", "done", "failed"] = "begun"
     result: Any = None
 
@@ -116,21 +119,29 @@ class EngineCheckpoint:
 
     :param url: the engine's address.
     :param token_file: read anew for every request, because the token is renewed.
+    :param otherwise: for an engine that keeps none (404).
     """
 
-    def __init__(self, url: str, token_file: Path) -> None:
+    def __init__(self, url: str, token_file: Path, otherwise: Checkpoint) -> None:
+        self._otherwise = otherwise
+        self._kept = True
         self._url = f"{url.rstrip('/')}{CHECKPOINT_PATH}"
         self._token_file = token_file
 
     async def load(self) -> Progress | None:
-        """Return what the engine keeps; no content, 404, ``null`` and ``{}`` mean nothing yet."""
+        """Return what the engine keeps; no content, ``null`` and ``{}`` mean nothing yet."""
         status, content = await self._request("GET")
-        if status in (204, 404) or content.strip() in (b"", b"null", b"{}"):
+        if status == 404:
+            self._kept = False
+            return await self._otherwise.load()
+        if content.strip() in (b"", b"null", b"{}"):
             return None
         return _parsed(content, "the engine's checkpoint")
 
     async def save(self, progress: Progress) -> None:
         """Have the engine keep progress."""
+        if not self._kept:
+            return await self._otherwise.save(progress)
         await self._request("PUT", progress.model_dump_json().encode())
 
     async def _request(self, method: str, content: bytes | None = None) -> tuple[int, bytes]:
@@ -158,15 +169,18 @@ class NoCheckpoint:
         """Keep nothing."""
 
 
-def open_store(assignment: Path | None, environment: dict[str, str] | None = None) -> Checkpoint:
+def open_store(assignment: Path | None, environment: Mapping[str, str] | None = None) -> Checkpoint:
     """Return the store of this attempt.
 
     :param assignment: the attempt's assignment, beside which it is without an engine; None: nothing is kept.
     """
     source = os.environ if environment is None else environment
     url, token = source.get(ENGINE_URL), source.get(TOKEN_FILE)
-    if url and token:
-        return EngineCheckpoint(url, Path(token))
+    file = _file_store(assignment, source)
+    return EngineCheckpoint(url, Path(token), file) if url and token else file
+
+
+def _file_store(assignment: Path | None, source: Mapping[str, str]) -> Checkpoint:
     if source.get(CHECKPOINT_VARIABLE):
         return FileCheckpoint(Path(source[CHECKPOINT_VARIABLE]))
     return FileCheckpoint(assignment.parent / "checkpoint.json") if assignment is not None else NoCheckpoint()

@@ -138,7 +138,9 @@ class GuardPlugin(BasePlugin):
             self._work.outcomes[call_id] = "replayed"
             return {"replayed": before.result}
         self._work.meter.tool_call()
-        self._calls[call_id] = await self._work.journal.begin(step, tool.source_tool, args, effect=tool.effect)
+        call = await self._work.journal.begin(step, tool.source_tool, args, effect=tool.effect)
+        self._calls[call_id] = call
+        self._work.ordinals[call_id] = call.ordinal
         return None
 
     async def _complete(self, tool: SourceTool, value: Any) -> None:

@@ -51,7 +51,9 @@ class Journal:
 
     async def begin(self, step: str, tool: str, arguments: dict[str, Any], *, effect: bool) -> Call:
         """Note that a call is about to be made."""
-        call = Call(key=self._key(step, tool, arguments), step=step, tool=tool, arguments=arguments, effect=effect)
+        ordinal = sum((call.tool, call.arguments) == (tool, arguments) for call in self.progress.calls)
+        key = self._key(step, tool, arguments)
+        call = Call(key=key, step=step, tool=tool, arguments=arguments, effect=effect, ordinal=ordinal)
         self._replayed.add(call.key)
         self.progress.calls.append(call)
         await self.save()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from airflow_sop_provider.runner.agents.own_tools import own_tools
 from airflow_sop_provider.runner.agents.procedure import Procedure
 from airflow_sop_provider.runner.agents.prompts import ask_again, opening, sop_instruction, step_instruction
 from airflow_sop_provider.runner.agents.site import ModelEntry, load_site
-from airflow_sop_provider.runner.agents.sources import open_sources
+from airflow_sop_provider.runner.agents.sources import SourceTool, open_sources
 from airflow_sop_provider.runner.agents.stopping import Stop
 from airflow_sop_provider.runner.agents.work import Work
 from airflow_sop_provider.runner.failures import StepFailureError, bad_data
@@ -72,7 +73,9 @@ async def run(context: StepContext) -> Any:
         procedure=_procedure(context, journal) if config.agent_type == "agent_centric" else None,
     )
     context.agent_usage = work.meter.usage
-    await _settle(work)
+    if work.journal.resumed:
+        done = list(work.journal.progress.outputs)
+        context.action("agent.resume", f"Going on after {', '.join(done) or 'no step'}", done=done)
     with Stop() as stop:
         try:
             return await _Agent(work, entry, stop).answer()
@@ -93,15 +96,20 @@ def _procedure(context: StepContext, journal: Journal) -> Procedure:
     return Procedure(context.step, names, journal.progress.outputs)
 
 
-async def _settle(work: Work) -> None:
-    """Decide about calls that were under way when an earlier attempt ended."""
+async def _settle(work: Work, sources: Sequence[SourceTool]) -> None:
+    """Decide about calls that were under way when an earlier attempt ended.
+
+    The gateway remembers calls: asked again for the same one, it gives the answer that was lost, or makes the call if
+    it never did. Without it nobody knows.
+    """
     for call in work.journal.unanswered:
-        if call.effect:
+        source = next((source for source in sources if source.source_tool == call.tool), None)
+        if not call.effect:
+            await work.journal.forget(call)
+        elif source is None or not source.remembered:
             raise interrupted(call)
-        await work.journal.forget(call)
-    if work.journal.resumed:
-        done = list(work.journal.progress.outputs)
-        work.context.action("agent.resume", f"Going on after {', '.join(done) or 'no step'}", done=done)
+        else:
+            await work.journal.end(call, await source.ask(call.arguments, call.ordinal))
 
 
 class _Agent:
@@ -117,7 +125,9 @@ class _Agent:
         model = make_model(config.model, self._entry, work.context.redactor)
         instruction, message, schema = self._told()
         async with contextlib.AsyncExitStack() as stack:
-            tools: list[BaseTool] = [*await open_sources(work, stack)]
+            sources = await open_sources(work, stack)
+            await _settle(work, sources)
+            tools: list[BaseTool] = [*sources]
             tools += own_tools(work) if work.procedure is not None else []
             agent = build_agent(config, model, instruction, tools, schema)
             guard = GuardPlugin(work, frozenset(tool.name for tool in tools))

@@ -23,6 +23,7 @@ class Work:
 
     :param functions: function's name -> ``<data source>.<tool>``.
     :param procedure: the whole SOP in agent-centric mode, None for a single step.
+    :param ordinals: of the calls of data sources that are under way, by the function call's id.
     :param outcomes: how each function call ended, by the call's id.
     :param clock: the limit of whatever is under way; moved as calls begin and end.
     :param result: what the agent reported at its end.
@@ -35,6 +36,7 @@ class Work:
     functions: dict[str, str]
     answer_seconds: float
     procedure: Procedure | None = None
+    ordinals: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, CallOutcome] = field(default_factory=dict)
     clock: asyncio.Timeout | None = None
     refusals: int = 0
