@@ -7,7 +7,7 @@ be imported by rooms that must stay free of Airflow until then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +50,9 @@ class SopSettings:
     :param gpu_resource: Kubernetes' name of a GPU.
     :param engine_url: where a step's pod reaches the engine, None: nowhere.
     :param docker_network: network of Docker containers.
+    :param audit_signing_key: 64 hex digits, None: the key is in ``audit_key_file``, which is made when it is missing.
+    :param audit_digest_folder: second place of signed digests: a folder, or a URL that ObjectStoragePath knows.
+    :param audit_retention_days: how long entries of an execution that is over are kept, at least 90.
     :param priority_class_prefix: prefix of the PriorityClasses of steps' pods, None for the cluster's default class.
     """
 
@@ -76,6 +79,10 @@ class SopSettings:
     gpu_resource: str
     docker_network: str
     engine_url: str | None
+    audit_signing_key: str | None = field(default=None, repr=False)
+    audit_key_file: Path = Path("sop/audit.key")
+    audit_digest_folder: str = "sop/audit-digests"
+    audit_retention_days: int = 400
 
     def of_runtimes(self) -> RuntimeSettings:
         """Return what the runtimes need of it."""
@@ -118,6 +125,10 @@ def read_settings() -> SopSettings:
         gpu_resource=_text("gpu_resource"),
         docker_network=_text("docker_network"),
         engine_url=_url("engine_url"),
+        audit_signing_key=_text("audit_signing_key") or None,
+        audit_key_file=_path("audit_key_file", home / "sop" / "audit.key"),
+        audit_digest_folder=_text("audit_digest_folder") or str(home / "sop" / "audit-digests"),
+        audit_retention_days=int(_number("audit_retention_days", minimum=90)),
     )
 
 

@@ -85,6 +85,29 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "batch_slots": _option("Slots of the pool ``sop_batch`` when it is created.", "4096", kind="integer"),
     "gpu_resource": _option("What a GPU is called on the cluster's nodes.", "nvidia.com/gpu"),
+    "audit_key_file": _option(
+        "File of the key that signs the audit log's digests, mode 0600; made when it is missing. Several API servers"
+        " need the same one. Empty: ``sop/audit.key`` in AIRFLOW_HOME.",
+        "",
+    ),
+    "audit_signing_key": {
+        **_option(
+            "That key itself, 64 hex digits; then there is no file. Best given by ``audit_signing_key_secret``.", ""
+        ),
+        "sensitive": True,
+    },
+    "audit_digest_folder": _option(
+        "Where signed digests of the audit log are written beside the database: a folder, or an address that Airflow's"
+        " ObjectStoragePath knows, best one where nothing can be overwritten. Empty: ``sop/audit-digests`` in"
+        " AIRFLOW_HOME.",
+        "",
+        example="s3://aws_audit@compliance-bucket/sop-digests",
+    ),
+    "audit_retention_days": _option(
+        "Days for which the audit log of an execution that is over is kept; at least 90. Legal holds keep it longer.",
+        "400",
+        kind="integer",
+    ),
     "priority_class_prefix": _option(
         "Prefix of the PriorityClasses of steps' pods: with ``sop`` those of a critical execution have the class"
         " ``sop-critical``. Empty: the cluster's default class.",

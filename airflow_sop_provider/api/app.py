@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from airflow_sop_provider import __version__
 from airflow_sop_provider.api.background import Background
-from airflow_sop_provider.api.routes import executions, runner
+from airflow_sop_provider.api.routes import audit, executions, runner
 
 __all__ = ["PREFIX", "create_app"]
 
@@ -26,7 +26,7 @@ def create_app() -> FastAPI:
         description="Submit, follow, cancel and audit executions of SOPs. Who may do what is decided by Airflow.",
         lifespan=_lifespan,
     )
-    for module in (executions, runner):
+    for module in (executions, runner, audit):
         app.include_router(module.router, prefix=PREFIX)
     return app
 

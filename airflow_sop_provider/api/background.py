@@ -21,6 +21,7 @@ from airflow.utils.session import create_session
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from airflow_sop_provider.api.audit_job import keep_audit_log
 from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.leases import hold
 
@@ -46,7 +47,10 @@ class Job:
     seconds: float
 
 
-JOBS: tuple[Job, ...] = (Job(name="reconcile", work=reconcile, seconds=1.0),)
+JOBS: tuple[Job, ...] = (
+    Job(name="reconcile", work=reconcile, seconds=1.0),
+    Job(name="audit", work=keep_audit_log, seconds=60.0),
+)
 
 _SESSIONS: Sessions = partial(create_session, scoped=False)
 
