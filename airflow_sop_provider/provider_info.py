@@ -123,6 +123,41 @@ PROVIDER_INFO: dict[str, Any] = {
     "integrations": [
         {"integration-name": "SOP", "external-doc-url": "https://airflow.apache.org/docs/", "tags": ["software"]},
     ],
+    "hooks": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.hooks.mcp"]}],
+    "connection-types": [
+        {
+            "connection-type": "mcp",
+            "hook-class-name": "airflow_sop_provider.hooks.mcp.McpHook",
+            "hook-name": "MCP server",
+            "ui-field-behaviour": {
+                "hidden-fields": ["schema", "port"],
+                "relabeling": {"host": "URL", "login": "Client id (OAuth)", "password": "Token, key or client secret"},
+                "placeholders": {"host": "https://fleet.example.com/mcp"},
+            },
+            "conn-fields": {
+                "auth": {
+                    "label": "Credential",
+                    "schema": {
+                        "type": ["string", "null"],
+                        "enum": ["none", "bearer", "api_key", "oauth"],
+                        "default": "bearer",
+                    },
+                },
+                "header": {"label": "Header of the API key", "schema": {"type": ["string", "null"]}},
+                "issuer": {
+                    "label": "Issuer of the authorization server (OAuth)",
+                    "schema": {"type": ["string", "null"]},
+                },
+                "scope": {"label": "Scope (OAuth)", "schema": {"type": ["string", "null"]}},
+                "timeout": {"label": "Seconds for one answer", "schema": {"type": ["number", "null"]}},
+                "max_calls_per_minute": {"label": "Calls a minute", "schema": {"type": ["integer", "null"]}},
+                "record_content": {
+                    "label": "Keep content in the audit log",
+                    "schema": {"type": ["boolean", "null"], "default": False},
+                },
+            },
+        }
+    ],
     "operators": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.operators.sop_step"]}],
     "bundles": [{"integration-name": "SOP", "python-modules": ["airflow_sop_provider.bundles.sop_bundle"]}],
     "db-managers": ["airflow_sop_provider.migrations.manager.SopDBManager"],

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from airflow_sop_provider import __version__
 from airflow_sop_provider.api.background import Background
-from airflow_sop_provider.api.routes import audit, executions, runner
+from airflow_sop_provider.api.fleet import build_gateway, running
+from airflow_sop_provider.api.routes import audit, executions, fleet, runner
 
 __all__ = ["PREFIX", "create_app"]
 
@@ -26,8 +27,10 @@ def create_app() -> FastAPI:
         description="Submit, follow, cancel and audit executions of SOPs. Who may do what is decided by Airflow.",
         lifespan=_lifespan,
     )
-    for module in (executions, runner, audit):
+    for module in (executions, fleet, runner, audit):
         app.include_router(module.router, prefix=PREFIX)
+    app.state.fleet = build_gateway()
+    app.mount("/fleet", app.state.fleet.app)
     return app
 
 
@@ -39,6 +42,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     background = Background()
     background.start()
     try:
-        yield
+        async with running(app.state.fleet):
+            yield
     finally:
         await background.stop()

@@ -197,6 +197,10 @@ class Sessions:
             self._open[key] = session
             return session
 
+    def executions(self) -> list[tuple[str, str]]:
+        """Return the executions that have sessions of their own, as (sop, run id)."""
+        return sorted({execution for execution, _ in self._open if execution != _SHARED})
+
     async def end_execution(self, sop: str, run_id: str) -> None:
         """Close every session of an execution that is over."""
         await self._close([key for key in self._open if key[0] == (sop, run_id)])
