@@ -172,13 +172,12 @@ class AttemptCarrier:
     async def _record_stop(self) -> None:
         """Record that the attempt was ended from outside, with what its runner still said."""
         seen = self._outcome
-        verdict = None if seen is None else seen.verdict
         end = AttemptEnd(
             key=self._message.key,
             state="stopped",
             message=f"Stopped: {self._stopped}",
             usage=None if seen is None else seen.usage,
-            events=() if verdict is None else verdict.events or (),
+            events=() if seen is None else seen.recorded,
         )
         await self._services.recorder.end(end)
 

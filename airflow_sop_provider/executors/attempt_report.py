@@ -123,7 +123,7 @@ class Reporter:
 
     async def _record(self, state: AttemptState, **values: Any) -> None:
         seen = self._outcome
-        events = () if seen is None or seen.verdict is None else seen.verdict.events or ()
+        events = () if seen is None else seen.recorded
         usage = None if seen is None else seen.usage
         await self._recorder.end(AttemptEnd(key=self._key, state=state, usage=usage, events=events, **values))
 

@@ -166,6 +166,11 @@ class Outcome:
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
+    @property
+    def recorded(self) -> tuple[Mapping[str, Any], ...]:
+        """What the runner had recorded and the engine may not have: its verdict's events, or what its file had."""
+        return self.events if self.verdict is None else self.verdict.events
+
 
 def announced_files(spec: AttemptSpec) -> dict[str, str]:
     """Return the variables that tell a container's program where its files in `FILES_FOLDER` are."""

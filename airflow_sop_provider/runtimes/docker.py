@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,9 +31,11 @@ from airflow_sop_provider.runtimes.base import (
     RuntimeStateError,
 )
 from airflow_sop_provider.runtimes.docker_container import (
+    EVENTS_PATH,
     VERDICT_PATH,
     config_of,
     deadline_of,
+    events_of,
     files_of,
     handle_of,
     is_over,
@@ -276,7 +279,8 @@ class DockerRuntime:
                 if is_over(found):
                     stopped = handle.name in self._stopped
                     verdict = await self._verdict(container)
-                    return outcome_of(found, verdict, stopped=stopped, tells_oom=await self._engine_tells_oom())
+                    outcome = outcome_of(found, verdict, stopped=stopped, tells_oom=await self._engine_tells_oom())
+                    return outcome if verdict is not None else replace(outcome, events=await self._events(container))
                 await self._wait_until_over_or_late(container, found)
             except DockerError as error:
                 log.warning("container %s cannot be followed: %s", handle.name, error)
@@ -299,6 +303,17 @@ class DockerRuntime:
         except DockerError as error:
             if error.status == _NOT_FOUND:
                 return None
+            raise
+
+    async def _events(self, container: DockerContainer) -> tuple[dict[str, Any], ...]:
+        """Return what a runner recorded that left no verdict."""
+        from aiodocker.exceptions import DockerError
+
+        try:
+            return events_of(await container.get_archive(EVENTS_PATH))
+        except DockerError as error:
+            if error.status == _NOT_FOUND:
+                return ()
             raise
 
     async def _engine_tells_oom(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from airflow_sop_provider.audit.event_lines import read_events, without_identity
 from airflow_sop_provider.contract.portable import RUNNER_FOLDER, start_command
 from airflow_sop_provider.contract.verdict import Verdict
 from airflow_sop_provider.runtimes.base import (
@@ -27,9 +28,11 @@ from airflow_sop_provider.runtimes.base import (
 )
 
 __all__ = [
+    "EVENTS_PATH",
     "VERDICT_PATH",
     "config_of",
     "deadline_of",
+    "events_of",
     "files_of",
     "handle_of",
     "is_over",
@@ -40,7 +43,10 @@ __all__ = [
 _OUT = "out"
 VERDICT_PATH = f"{FILES_FOLDER}/{_OUT}/{VERDICT_FILE}"
 """Where the runner leaves its verdict."""
+EVENTS_PATH = f"{FILES_FOLDER}/{_OUT}/{EVENTS_FILE}"
+"""Where it records what it does."""
 
+_EVENTS_LIMIT = 16 * 1024 * 1024  # bytes
 _LABEL = "sop/"
 _TIMEOUT_LABEL = "airflow-sop-provider/timeout-seconds"
 _PROCESSES = 1024
@@ -67,7 +73,7 @@ def config_of(
         **announced_files(spec),
         "SOP_VERDICT": VERDICT_PATH,
         "SOP_TERMINATION_LOG": f"{FILES_FOLDER}/{_OUT}/{TERMINATION_FILE}",
-        "SOP_EVENTS": f"{FILES_FOLDER}/{_OUT}/{EVENTS_FILE}",
+        "SOP_EVENTS": EVENTS_PATH,
     }
     own = {_TIMEOUT_LABEL: str(spec.timeout_seconds)} if spec.timeout_seconds is not None else {}
     host: dict[str, Any] = {
@@ -188,6 +194,15 @@ def verdict_of(archive: tarfile.TarFile) -> Verdict | None:
             except ValidationError:
                 return None
     return None
+
+
+def events_of(archive: tarfile.TarFile) -> tuple[dict[str, Any], ...]:
+    """Return the events in an archive of their file, without the attempt's identity."""
+    for member in archive.getmembers():
+        content = archive.extractfile(member)
+        if content is not None:
+            return tuple(map(without_identity, read_events(content.read(_EVENTS_LIMIT))))
+    return ()
 
 
 def _timeout(inspected: Mapping[str, Any]) -> float | None:

@@ -40,6 +40,7 @@ class Container:
     finished: str = "0001-01-01T00:00:00Z"
     files: bytes = b""
     verdict: bytes | None = None
+    events: bytes | None = None
     output: list[tuple[str, str]] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     stops: int = 0
@@ -162,12 +163,13 @@ class FakeEngine:
         return web.Response()
 
     async def _get(self, request: web.Request) -> web.Response:
-        verdict = self._of(request).verdict
+        container, name = self._of(request), request.query["path"].rpartition("/")[2]
+        verdict = {"verdict.json": container.verdict, "events.jsonl": container.events}.get(name)
         if verdict is None:
             return _refuse(404, "no such file")
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as tar:
-            entry = tarfile.TarInfo("verdict.json")
+            entry = tarfile.TarInfo(name)
             entry.size = len(verdict)
             tar.addfile(entry, io.BytesIO(verdict))
         return web.Response(body=content.getvalue(), content_type="application/x-tar")

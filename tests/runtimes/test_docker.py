@@ -290,6 +290,14 @@ async def test_who_tells_of_memory(runtime, engine, engine_name, oom, expected):
     assert classify(await runtime.wait(handle)).type == expected
 
 
+async def test_what_a_killed_runner_had_recorded_comes_back(runtime, engine):
+    handle = await runtime.start(SPEC)
+    container = only(engine)
+    container.events = b'{"seq":1,"event":"action","step":"x"}\n{"seq":2,"ev'
+    container.end(code=137)
+    assert (await runtime.wait(handle)).recorded == ({"seq": 1, "event": "action"},)
+
+
 async def test_a_verdict_that_is_none(runtime, engine):
     handle = await runtime.start(SPEC)
     only(engine).end(verdict=b"no JSON")

@@ -169,6 +169,10 @@ class AirflowApi:
         content = _object(answer).get("content", [])
         return [str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content]
 
+    def engine(self, path: str) -> bytes:
+        """Return what the engine's API answers to a GET of ``path``, such as ``/audit/entries``."""
+        return self._send("GET", f"/sop/api/v1{path}").content
+
     def _list(self, path: str, key: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
