@@ -8,6 +8,7 @@ contents stay out of the log.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from google.adk.agents.callback_context import CallbackContext
@@ -17,6 +18,7 @@ from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.tool_context import ToolContext
 
+from airflow_sop_provider.contract.conformance import Deviation
 from airflow_sop_provider.runner.agents.sources import SourceTool
 from airflow_sop_provider.runner.agents.work import Work
 from airflow_sop_provider.runner.failures import StepFailureError
@@ -36,6 +38,8 @@ class AuditPlugin(BasePlugin):
         self._began: dict[str, float] = {}
         self._step_of: dict[str, str] = {}
         self._model_began = 0.0
+        self.trace: list[dict[str, Any]] = []
+        """What was recorded, for the check of conformance."""
 
     async def before_model_callback(self, *, callback_context: CallbackContext, llm_request: LlmRequest) -> None:
         """Note when the model was asked."""
@@ -113,6 +117,11 @@ class AuditPlugin(BasePlugin):
         """Record the decision of a step that is one."""
         self._emit("decision", self._work.current_step, **outputs)
 
+    def conformed(self, deviations: Sequence[Deviation], explanation: list[str]) -> None:
+        """Record what the comparison of the trace with the SOP came to."""
+        found = [{"step": one.step, "rule": one.rule, "text": one.text} for one in deviations]
+        self._emit("agent.conformance", "", conforms=not found, deviations=found, explanation=explanation)
+
     def _record_own(self, name: str, step: str, args: dict[str, Any]) -> None:
         outputs = self._work.journal.progress.outputs
         if name == "report_status":
@@ -131,6 +140,7 @@ class AuditPlugin(BasePlugin):
         self._emit("data.access", step, duration_seconds=seconds, **asked, **proof)
 
     def _emit(self, event: str, step: str, **fields: Any) -> None:
+        self.trace.append({"event": event, "sop_step": step, **fields})
         self._work.context.events.emit(event, sop_step=step, **fields)
 
     @staticmethod

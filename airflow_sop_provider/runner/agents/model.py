@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.adk.models import BaseLlm, LLMRegistry
 
+from airflow_sop_provider.runner.agents.model_failures import MalformedCallError
 from airflow_sop_provider.runner.agents.scripted import PREFIX, ScriptedLlm
 from airflow_sop_provider.runner.agents.site import ModelEntry
 from airflow_sop_provider.runner.failures import bad_configuration
 from airflow_sop_provider.runner.lines import Redactor
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["make_model"]
 
@@ -47,9 +52,28 @@ def make_model(name: str, entry: ModelEntry, redactor: Redactor) -> BaseLlm:
 
 def _openai(name: str, entry: ModelEntry, key: str | None) -> BaseLlm:
     from google.adk.integrations.openai._openai_llm import OpenAILlm
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     # whoever needs no key still has to send one; retries are the engine's, which counts them
     options: dict[str, Any] = {"api_key": key or os.environ.get("OPENAI_API_KEY") or "none", "max_retries": 0}
-    client = AsyncOpenAI(base_url=entry.base_url, timeout=entry.timeout, **options)
+    http = DefaultAsyncHttpxClient(timeout=entry.timeout, event_hooks={"response": [_refuse_malformed]})
+    client = AsyncOpenAI(base_url=entry.base_url, timeout=entry.timeout, http_client=http, **options)
     return OpenAILlm(model=name, client=client)
+
+
+async def _refuse_malformed(response: httpx.Response) -> None:
+    """Refuse a function call whose arguments are no JSON object; ADK would take them for none and make the call."""
+    if response.is_error:
+        return
+    try:
+        choices = json.loads(await response.aread())["choices"]
+        calls = [call["function"] for choice in choices for call in choice["message"].get("tool_calls") or ()]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return  # not an answer; who reads it next says so
+    for call in calls:
+        try:
+            well_formed = isinstance(json.loads(call.get("arguments") or "{}"), dict)
+        except ValueError:
+            well_formed = False
+        if not well_formed:
+            raise MalformedCallError(f"the arguments of `{call.get('name')}` are no JSON object.")

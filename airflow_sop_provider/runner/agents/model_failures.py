@@ -12,7 +12,11 @@ from airflow_sop_provider.runner.failures import (
     transient,
 )
 
-__all__ = ["causes", "classify_model", "of_code"]
+__all__ = ["MalformedCallError", "causes", "classify_model", "of_code"]
+
+
+class MalformedCallError(ValueError):
+    """A model called a function with arguments that are no JSON object."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

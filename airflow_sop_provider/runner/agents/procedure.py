@@ -9,25 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_sop_provider.contract.conformance import order_of
 from airflow_sop_provider.runner.agents.names import function_names
 from airflow_sop_provider.runner.agents.untrusted import labelled
 from airflow_sop_provider.runner.failures import bad_data
 from airflow_sop_provider.runner.outputs import check_outputs
 from airflow_sop_provider.runner.values import check_size, to_json
 
-__all__ = ["KINDS", "Procedure", "order_of"]
+__all__ = ["KINDS", "Procedure"]
 
 KINDS = ("tool", "compute", "decision", "agent")
 """Kinds of step that one agent can carry out."""
-
-
-def order_of(sop: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the prerequisites of each step when one agent carries out the SOP: from top to bottom without `needs`."""
-    steps: list[Mapping[str, Any]] = sop["steps"]
-    if any(step.get("needs") for step in steps):
-        return {step["id"]: tuple(step.get("needs") or ()) for step in steps}
-    ids = [step["id"] for step in steps]
-    return {step: tuple(ids[max(0, index - 1) : index]) for index, step in enumerate(ids)}
 
 
 class Procedure:
@@ -42,7 +34,7 @@ class Procedure:
         self.sop = sop
         self.outputs = outputs
         self._names = names
-        self._needs = order_of(sop)
+        self._needs = order_of(sop, alone=True)
         self._steps: dict[str, Mapping[str, Any]] = {step["id"]: step for step in sop["steps"]}
         self._functions = function_names(self._all_tools())
         self._named = {tool for step in self._steps.values() for tool in _tools_of(step)}

@@ -21,6 +21,7 @@ from google.adk.tools.base_tool import BaseTool
 from google.genai import types
 from pydantic import ValidationError
 
+from airflow_sop_provider.contract.conformance import check_conformance, explain
 from airflow_sop_provider.runner.agents.audit import AuditPlugin
 from airflow_sop_provider.runner.agents.budget import Meter, spent_up
 from airflow_sop_provider.runner.agents.build import build_agent, decision_schema
@@ -29,7 +30,7 @@ from airflow_sop_provider.runner.agents.config import agent_config
 from airflow_sop_provider.runner.agents.guard import GuardPlugin
 from airflow_sop_provider.runner.agents.journal import Journal, interrupted
 from airflow_sop_provider.runner.agents.model import make_model
-from airflow_sop_provider.runner.agents.model_failures import causes, classify_model
+from airflow_sop_provider.runner.agents.model_failures import MalformedCallError, causes, classify_model
 from airflow_sop_provider.runner.agents.names import function_names
 from airflow_sop_provider.runner.agents.own_tools import own_tools
 from airflow_sop_provider.runner.agents.procedure import Procedure
@@ -118,6 +119,7 @@ class _Agent:
         self._entry = entry
         self._stop = stop
         self._audit = AuditPlugin(work)
+        self._done_before = tuple(work.journal.progress.outputs)
 
     async def answer(self) -> Any:
         work, config = self._work, self._work.config
@@ -167,6 +169,7 @@ class _Agent:
                     return fits
                 problem = found
         code = "model-empty-answer" if problem == _EMPTY else "agent-answer-invalid"
+        code = "model-malformed-call" if problem.startswith(_MALFORMED) else code
         raise bad_data(code, f"The agent's answer did not fit after {MAX_REPAIRS} repairs: {problem}")
 
     async def _ask(self, runner: Runner, session: str, message: str) -> tuple[str, str]:
@@ -194,6 +197,9 @@ class _Agent:
         left = self._work.meter.seconds_left
         if left is not None and left <= 0:
             raise spent_up("seconds", self._work.meter.spent.seconds) from error
+        malformed = next((cause for cause in causes(error) if isinstance(cause, MalformedCallError)), None)
+        if malformed is not None:
+            return _MALFORMED + str(malformed)
         failure = classify_model(error, self._work.config.model)
         if failure is not None:
             raise failure from error
@@ -207,6 +213,7 @@ class _Agent:
         work, step = self._work, self._work.context.step
         if work.procedure is not None:
             if work.result is not None:
+                self._check_conformance()
                 return {"steps": dict(work.journal.progress.outputs), **work.result}, ""
             return None, f"you ended without report_result. {json.dumps(work.procedure.status())}"
         if not text.strip():
@@ -223,6 +230,15 @@ class _Agent:
         found = violation(value, schema, code="outputs-schema-invalid", what="The step's `outputs`")
         return value, "" if found is None else f"at `{found[0]}`: {found[1]}"
 
+    def _check_conformance(self) -> None:
+        """Compare what was recorded with the SOP; a deviation fails the attempt unless the SOP says `escalate`."""
+        sop = self._work.context.step
+        deviations = check_conformance(sop, self._audit.trace, alone=True, done=self._done_before)
+        explanation = explain(sop, deviations)
+        self._audit.conformed(deviations, explanation)
+        if deviations and self._work.config.on_deviation == "fail":
+            raise bad_data("agent-deviation", f"The agent departed from the SOP: {'; '.join(explanation)[:1500]}")
+
     def _decided(self, answer: dict[str, Any]) -> dict[str, Any]:
         options = list(self._work.context.step["decision"]["options"])
         outputs = {**answer, "by": "agent", "options": options}
@@ -231,6 +247,7 @@ class _Agent:
 
 
 _EMPTY = "it is empty."
+_MALFORMED = "a call in it is malformed: "
 
 
 def _bare(text: str) -> str:

@@ -1,0 +1,129 @@
+"""Does what was done agree with the SOP? A trace of events against the document, in both modes, step by step.
+
+Pure and apart from whatever enforced the SOP while it ran: it looks at the recorded events alone, as an auditor would,
+so a mistake of the enforcement shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Deviation", "check_conformance", "explain", "order_of"]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One place where the trace departs from the SOP.
+
+    :param step: id of the step; empty for the SOP as a whole.
+    :param rule: ``required-steps``, ``order``, ``allowed-tools``, ``decision-options`` or ``known-steps``.
+    :param text: a sentence.
+    """
+
+    step: str
+    rule: str
+    text: str
+
+
+def order_of(sop: Mapping[str, Any], *, alone: bool) -> dict[str, tuple[str, ...]]:
+    """Return the prerequisites of each step.
+
+    :param alone: one agent carries out the SOP: from top to bottom where no step has `needs`.
+    """
+    steps: list[Mapping[str, Any]] = sop["steps"]
+    if not alone or any(step.get("needs") for step in steps):
+        return {step["id"]: tuple(step.get("needs") or ()) for step in steps}
+    ids = [step["id"] for step in steps]
+    return {step: tuple(ids[max(0, index - 1) : index]) for index, step in enumerate(ids)}
+
+
+def check_conformance(
+    sop: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, alone: bool, done: Iterable[str] = ()
+) -> tuple[Deviation, ...]:
+    """Return every deviation of a trace.
+
+    :param events: of a runner, in order; an event's step is ``sop_step``, else ``step``.
+    :param alone: the SOP was carried out by one agent.
+    :param done: steps that were done before the trace begins, by an earlier attempt.
+    """
+    trace = _Trace(sop, alone, set(done))
+    for event in events:
+        trace.follow(event)
+    return tuple(trace.end())
+
+
+def explain(sop: Mapping[str, Any], deviations: Iterable[Deviation]) -> list[str]:
+    """Return a line for each step, and for the SOP as a whole if something is to be said of it."""
+    found: dict[str, list[str]] = {}
+    for deviation in deviations:
+        found.setdefault(deviation.step, []).append(deviation.text)
+    ids = [step["id"] for step in sop["steps"]]
+    lines = [f"{step}: {' '.join(found.get(step, ['as the SOP says.']))}" for step in ids]
+    return [*lines, *(f"{step or 'SOP'}: {' '.join(texts)}" for step, texts in found.items() if step not in ids)]
+
+
+class _Trace:
+    def __init__(self, sop: Mapping[str, Any], alone: bool, done: set[str]) -> None:
+        self._steps: dict[str, Mapping[str, Any]] = {step["id"]: step for step in sop["steps"]}
+        self._needs = order_of(sop, alone=alone)
+        self._tools = {step: _allowed(sop, self._steps[step], alone) for step in self._steps}
+        self._alone = alone
+        self._done = done
+        self._skipped: set[str] = set()
+        self._found: list[Deviation] = []
+
+    def follow(self, event: Mapping[str, Any]) -> None:
+        step, name = str(event.get("sop_step") or event.get("step") or ""), event.get("event")
+        if name not in ("data.access", "decision", "agent.result", "attempt.end"):
+            return
+        if event.get("scope") == "sop" or (self._alone and name == "attempt.end"):
+            return
+        if step not in self._steps:
+            self._add(step, "known-steps", f"The SOP has no step `{step}`.")
+            return
+        missing = [need for need in self._needs[step] if need not in self._done | self._skipped]
+        if missing:
+            self._add(step, "order", f"It was worked on before {', '.join(missing)} was done.")
+        if name == "data.access" and (event.get("server"), event.get("tool")) not in self._tools[step]:
+            self._add(step, "allowed-tools", f"It called {event.get('server')}.{event.get('tool')}.")
+        if name == "decision" and event.get("choice") not in (self._steps[step].get("decision") or {}).get(
+            "options", ()
+        ):
+            self._add(step, "decision-options", f"It decided `{event.get('choice')}`, which is no option.")
+        self._ended(step, event)
+
+    def end(self) -> list[Deviation]:
+        for step in self._steps:
+            if step not in self._done | self._skipped:
+                self._add(step, "required-steps", "It was not done.")
+        return list(dict.fromkeys(self._found))
+
+    def _ended(self, step: str, event: Mapping[str, Any]) -> None:
+        if event["event"] == "agent.result" or event.get("status") == "succeeded":
+            self._done.add(step)
+        elif event.get("status") == "skipped":
+            self._skipped.add(step)
+
+    def _add(self, step: str, rule: str, text: str) -> None:
+        self._found.append(Deviation(step, rule, text))
+
+
+def _allowed(sop: Mapping[str, Any], step: Mapping[str, Any], alone: bool) -> set[tuple[str, str]]:
+    """Return (server, tool) of what a step may call; one agent may read with tools that no step names at any time."""
+    sources: Mapping[str, Any] = sop.get("data_sources") or {}
+    named = _named(step)
+    if alone:
+        all_named = {tool for other in sop["steps"] for tool in _named(other)}
+        offered = {f"{name}.{tool}" for name, source in sources.items() for tool in source["tools"]}
+        named |= offered - all_named
+    return {
+        (sources[tool.partition(".")[0]]["server"], tool.partition(".")[2])
+        for tool in named
+        if tool.partition(".")[0] in sources
+    }
+
+
+def _named(step: Mapping[str, Any]) -> set[str]:
+    return {*([step["tool"]] if step.get("tool") else []), *((step.get("agent") or {}).get("tools") or ())}
