@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from airflow_sop_provider import __version__
+from airflow_sop_provider.cli.engine_commands import COMMANDS as ENGINE_COMMANDS
 
 __all__ = ["ReaderGoneError", "app"]
 
@@ -261,3 +262,7 @@ def fleet_test(servers: tuple[str, ...], path: Path, as_json: bool) -> int:
     from airflow_sop_provider.cli.fleet import test_servers
 
     return test_servers(path, servers, as_json=as_json)
+
+
+for _command in ENGINE_COMMANDS:
+    app.add_command(_command)

@@ -1,0 +1,120 @@
+"""The commands of `sop` that speak to an Airflow's engine: their arguments, help and examples, and nothing else."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["COMMANDS"]
+
+_URL = click.option(
+    "--url",
+    envvar="SOP_URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="Airflow's API server (SOP_URL).",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.command(short_help="Start an execution.")
+@click.argument("sop")
+@click.option("--inputs", default="{}", metavar="JSON", help="Inputs as a JSON object.")
+@click.option("--mode", type=click.Choice(["auto", "system_design", "agent_centric"]), default="auto")
+@click.option("--priority", type=click.Choice(["critical", "high", "normal", "low"]), help="Default: the SOP's.")
+@click.option("--batch", help="Name of the batch it belongs to.")
+@click.option("--key", help="Idempotency key: the same key again gives the same execution.")
+@click.option("--follow", is_flag=True, help="Wait for its end; exit code 1 unless it completed.")
+@_URL
+@_JSON
+def submit(
+    sop: str, inputs: str, mode: str, priority: str | None, batch: str | None, key: str | None, follow: bool, url: str,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Start an execution of an SOP and print its id.
+
+    Who calls is read from SOP_TOKEN, or from SOP_USER and SOP_PASSWORD.
+
+    \b
+    Examples:
+      sop submit software-licence-review --follow
+      sop submit vendor-bank-change --inputs '{"vendor_id": "V-000001"}' --priority high
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.submit(url, sop, inputs, mode, priority, batch, key, follow=follow, as_json=as_json)
+
+
+@click.command(short_help="Say where an execution stands.")
+@click.argument("execution", metavar="SOP/RUN_ID")
+@_URL
+@_JSON
+def status(execution: str, url: str, as_json: bool) -> int:
+    """Say where an execution stands: status, progress, time and the state of every step.
+
+    \b
+    Examples:
+      sop status software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.show_status(url, execution, as_json=as_json)
+
+
+@click.command(short_help="Print what an execution came to.")
+@click.argument("execution", metavar="SOP/RUN_ID")
+@_URL
+def result(execution: str, url: str) -> int:
+    """Print an execution with its attempts and result as JSON. Exit code 1 while it is not over.
+
+    \b
+    Examples:
+      sop result software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d | jq .result.outputs
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.show_result(url, execution)
+
+
+@click.command(short_help="Cancel an execution.")
+@click.argument("execution", metavar="SOP/RUN_ID")
+@click.option("--reason", help="Why; kept with the execution and in the audit log.")
+@_URL
+def cancel(execution: str, reason: str | None, url: str) -> int:
+    """Cancel an execution: its running steps are ended, nothing else of it starts.
+
+    \b
+    Examples:
+      sop cancel software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d --reason "wrong vendor"
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.cancel(url, execution, reason)
+
+
+@click.command("executions", short_help="List executions.")
+@click.option("--sop", help="Of this SOP only.")
+@click.option("--control", help="Of this control only.")
+@click.option("--status", "wanted", multiple=True, help="With this status only; may be given several times.")
+@click.option("--batch", help="Of this batch only.")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--cursor", help="Those after a page that was printed.")
+@_URL
+@_JSON
+def list_executions(
+    sop: str | None, control: str | None, wanted: tuple[str, ...], batch: str | None, limit: int, cursor: str | None,
+    url: str, as_json: bool,
+) -> int:  # fmt: skip
+    """List executions that you may see, the newest first.
+
+    \b
+    Examples:
+      sop executions --status RUNNING
+      sop executions --sop software-licence-review --json | jq '.executions[].status'
+    """
+    from airflow_sop_provider.cli import executions
+
+    filters = {"sop": sop, "control": control, "batch": batch, "limit": limit, "cursor": cursor}
+    return executions.list_executions(url, {**filters, "status": list(wanted) or None}, as_json=as_json)
+
+
+COMMANDS = (submit, status, result, cancel, list_executions)

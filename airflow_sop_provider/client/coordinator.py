@@ -1,0 +1,195 @@
+"""`ExecutionCoordinator`: submit executions, follow them, cancel them, take their results.
+
+A call whose answer got lost is sent again where that is safe, which a submission is by its idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import httpx
+
+from airflow_sop_provider.client import calls
+from airflow_sop_provider.client.calls import Call, EngineError, ExecutionStatus
+
+__all__ = ["AsyncExecutionCoordinator", "ExecutionCoordinator"]
+
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_TRIES = 4
+_POLL_SECONDS = 1.0
+_AGAIN = frozenset({502, 503, 504})
+
+
+class ExecutionCoordinator:
+    """The engine of one Airflow, as one user.
+
+    :param url: address of Airflow's API server.
+    :param token: bearer token of Airflow's API.
+    :param user: instead of a token: name and ``password``, exchanged for one.
+    """
+
+    def __init__(
+        self, url: str, *, token: str | None = None, user: str | None = None, password: str | None = None
+    ) -> None:
+        self._client = httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT)
+        self._login = None if user is None else {"username": user, "password": password}
+        if token is not None:
+            self._client.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def submit_execution(
+        self,
+        sop: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        execution_mode: str = "auto",
+        priority: str | None = None,
+        schedule: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Start an execution and return its id, ``sop/run_id``.
+
+        :param execution_mode: the mode that is counted on; another one than the SOP's is refused.
+        :param schedule: ``not_before`` (a moment with time zone) and ``batch`` (a name), both optional.
+        :param idempotency_key: the same key again gives the same execution; one of its own if left out.
+        :raises RefusedError: unknown or paused SOP, another mode, inputs that do not fit; nothing was created.
+        :raises NotAllowedError: the user may not.
+        """
+        key = idempotency_key or uuid4().hex
+        made = self._send(calls.submit_call(sop, inputs, execution_mode, priority, schedule, key))
+        return f"{made['sop']}/{made['run_id']}"
+
+    def get_execution_status(self, execution: str) -> ExecutionStatus:
+        """Return where an execution stands.
+
+        :raises RefusedError: there is none of that id.
+        """
+        return calls.status_of(self._send(calls.status_call(execution)))
+
+    def cancel_execution(self, execution: str, reason: str | None = None) -> None:
+        """Cancel an execution.
+
+        :raises RefusedError: it is over.
+        """
+        self._send(calls.cancel_call(execution, reason))
+
+    def wait(
+        self, execution: str, *, timeout: float | None = None, poll_seconds: float = _POLL_SECONDS
+    ) -> ExecutionStatus:
+        """Return once an execution is over.
+
+        :param timeout: seconds; None for as long as it takes.
+        :raises TimeoutError: it is not over by then; it goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (now := self.get_execution_status(execution)).is_final:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{execution} is {now.status} after {timeout:g} s")
+            time.sleep(poll_seconds)
+        return now
+
+    def result(self, execution: str) -> dict[str, Any]:
+        """Return an execution with its context, attempts and (once it is over) result."""
+        found: dict[str, Any] = self._send(calls.execution_call(execution))
+        return found
+
+    def list_executions(self, **filters: Any) -> dict[str, Any]:
+        """Return a page of executions: ``executions`` and ``next_cursor``; see the API for the filters."""
+        page: dict[str, Any] = self._send(calls.list_call(filters))
+        return page
+
+    def _send(self, call: Call) -> Any:
+        if self._login is not None and "Authorization" not in self._client.headers:
+            self._sign_in()
+        answer = self._tried(call)
+        if answer.status_code == 401 and self._login is not None:  # the token has expired
+            self._sign_in()
+            answer = self._tried(call)
+        return calls.checked(answer)
+
+    def _sign_in(self) -> None:
+        made = calls.checked(self._tried(Call(method="POST", path="/auth/token", json=self._login)))
+        self._client.headers["Authorization"] = f"Bearer {made['access_token']}"
+
+    def _tried(self, call: Call) -> httpx.Response:
+        for attempt in range(_TRIES):
+            last = attempt == _TRIES - 1 or not call.repeatable
+            try:
+                answer = self._client.request(**_arguments(call))
+            except httpx.TransportError as error:
+                if last:
+                    raise EngineError(f"{self._client.base_url} does not answer: {error}") from error
+            else:
+                if last or answer.status_code not in _AGAIN:
+                    return answer
+            time.sleep(2.0**attempt)
+        raise AssertionError("unreachable")
+
+
+class AsyncExecutionCoordinator:
+    """The same calls for programs with an event loop; each waits in a thread of its own.
+
+    One client serves both, so that both behave alike to the letter; a program that follows thousands of executions
+    asks for lists, not for each one.
+
+    :param coordinator: who makes the calls; closed with this object.
+    """
+
+    def __init__(self, coordinator: ExecutionCoordinator) -> None:
+        self._coordinator = coordinator
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._coordinator.close)
+
+    async def submit_execution(self, sop: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """See `ExecutionCoordinator.submit_execution`."""
+        return await asyncio.to_thread(self._coordinator.submit_execution, sop, inputs, **options)
+
+    async def get_execution_status(self, execution: str) -> ExecutionStatus:
+        """See `ExecutionCoordinator.get_execution_status`."""
+        return await asyncio.to_thread(self._coordinator.get_execution_status, execution)
+
+    async def cancel_execution(self, execution: str, reason: str | None = None) -> None:
+        """See `ExecutionCoordinator.cancel_execution`."""
+        await asyncio.to_thread(self._coordinator.cancel_execution, execution, reason)
+
+    async def wait(self, execution: str, *, poll_seconds: float = _POLL_SECONDS) -> ExecutionStatus:
+        """Return once an execution is over; cancel or time it as any other task."""
+        while not (now := await self.get_execution_status(execution)).is_final:  # noqa: ASYNC110  of a server
+            await asyncio.sleep(poll_seconds)
+        return now
+
+    async def result(self, execution: str) -> dict[str, Any]:
+        """See `ExecutionCoordinator.result`."""
+        return await asyncio.to_thread(self._coordinator.result, execution)
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "url": call.path,
+        "json": call.json,
+        "params": call.params,
+        "headers": call.headers,
+    }
