@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -34,6 +35,16 @@ class Endpoint(BaseHTTPRequestHandler):
             self.reply(200, b"<html>", "text/html")
         elif how == "truncated":
             self.reply(200, b'{"jsonrpc": "2.0", "id"')
+        elif how == "50MB":
+            self.reply(200, b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 50_000_000 + b'"}')
+        elif how == "drip":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            for _ in range(30):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+            self.close_connection = True
         elif how == "redirect":
             self.reply(302, b"", headers={"Location": "http://127.0.0.1:9/elsewhere"})
         else:
@@ -49,7 +60,10 @@ class Endpoint(BaseHTTPRequestHandler):
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.wfile.write(body)
+        except OSError:
+            self.close_connection = True  # the reader had enough
 
     def log_message(self, *_):
         pass
@@ -101,6 +115,14 @@ def test_dropped_connection(call):
 def test_answers_that_are_not_mcp(call, how):
     kind, _, code = call(f"tools-call/{how}").failure
     assert (kind, code) == ("permanent", 65)
+
+
+def test_an_answer_of_50_megabytes_is_not_read_to_its_end(call):
+    assert call("tools-call/50MB").failure == ("permanent", "mcp-result-too-large", 65)
+
+
+def test_an_answer_that_drips_is_a_timeout(call):
+    assert call("tools-call/drip", timeout=1.0).failure == ("transient", "mcp-timeout", 75)
 
 
 def test_nobody_listens(attempt):
