@@ -16,10 +16,12 @@ from airflow_sop_provider.cli.engine_commands import COMMANDS as ENGINE_COMMANDS
 __all__ = ["ReaderGoneError", "app"]
 
 SHAPES = ("chain", "diamond", "fan-out", "branch", "rollback", "agent-centric")
+FORMATS = ("ssm", "xsoar", "cacao")
 MODES = ("auto", "system_design", "agent_centric")
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 _FILE_OR_FOLDER = click.Path(exists=True, readable=True, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -262,6 +264,72 @@ def fleet_test(servers: tuple[str, ...], path: Path, as_json: bool) -> int:
     from airflow_sop_provider.cli.fleet import test_servers
 
     return test_servers(path, servers, as_json=as_json)
+
+
+@app.command("eval", short_help="Run an SOP over a table of cases and score it.")
+@click.argument("suite", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@click.option("--html", type=_NEW_FILE, metavar="FILE", help="Write the report as a page, too.")
+@click.option("--results", type=_NEW_FILE, metavar="FILE", help="Results by line.  [default: SUITE.results.jsonl]")
+@click.option("--anew", is_flag=True, help="Run every case, also those done before an interruption.")
+@click.option("--log", type=_NEW_FILE, metavar="FILE", help="Append the logs of steps and servers.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress; of the cases only those that fail.")
+@click.option("--airflow", metavar="URL", help="Run the cases as executions of this Airflow, not in this process.")
+@click.option("--init", "sop", type=_FILE, metavar="SOP", help="Write a commented suite for this SOP to SUITE.")
+def evaluate(
+    suite: Path,
+    as_json: bool,
+    html: Path | None,
+    results: Path | None,
+    anew: bool,
+    log: Path | None,
+    quiet: bool,
+    airflow: str | None,
+    sop: Path | None,
+) -> int:
+    """Run an SOP over the cases of a suite and report four shares: task success (all that is expected came out),
+    execution completion (it ended as it should), conditional success (success of what completed), and tool accuracy.
+
+    Results are kept as they come: after Ctrl-C the same command goes on where it was. With --airflow, user and
+    password are read from SOP_AIRFLOW_USER and SOP_AIRFLOW_PASSWORD. Exit code 1 if a threshold is not reached.
+
+    \b
+    Examples:
+      sop eval mine.yaml --init sops/software-licence-review.yaml
+      sop eval evals/licence-policy.yaml
+      sop eval evals/licence-policy.yaml --json | jq .summary
+      sop eval evals/licence-policy.yaml --html report.html
+    """
+    from airflow_sop_provider.cli.evaluate import evaluate_suite, init_suite
+
+    if sop is not None:
+        return init_suite(suite, sop)
+    where = {"html": html, "results": results, "log": log}
+    return evaluate_suite(suite, where, as_json=as_json, anew=anew, quiet=quiet, airflow=airflow)
+
+
+@app.command("import", short_help="Make an SOP of a procedure of others.")
+@click.argument("form", metavar="FORMAT", type=click.Choice(FORMATS))
+@click.argument("file", type=_FILE)
+@click.option("-o", "--output", type=_NEW_FILE, metavar="FILE", help="Where the SOP goes; default stdout.")
+@click.option("--id", "sop_id", metavar="ID", help="Id of the SOP.  [default: the file's name]")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+def import_(form: str, file: Path, output: Path | None, sop_id: str | None, as_json: bool) -> int:
+    """Make an SOP of an AWS SSM Automation document (ssm), a Cortex XSOAR playbook (xsoar) or an OASIS CACAO v2
+    playbook (cacao), and report what became of every step of it: mapped, approximated or refused.
+
+    What an SOP cannot say becomes an approval: a person does it and confirms. Exit code 1 if a step of the
+    source found no place in the SOP at all.
+
+    \b
+    Examples:
+      sop import ssm restart-instances.yaml -o sops/restart-instances.yaml
+      sop import xsoar phishing.yml -o sops/phishing.yaml
+      sop import cacao playbook.json --json | jq '.steps[] | select(.outcome != "mapped")'
+    """
+    from airflow_sop_provider.cli.imports import import_procedure
+
+    return import_procedure(form, file, output, sop_id, as_json=as_json)
 
 
 for _command in ENGINE_COMMANDS:

@@ -88,6 +88,8 @@ class AuditPlugin(BasePlugin):
         """Record a call that was answered or refused, and what it means."""
         call = str(tool_context.function_call_id)
         outcome = self._work.outcomes.setdefault(call, "answered")
+        if outcome == "failed":
+            return  # recorded when it did
         step = self._step_of.get(call, "")
         fields = {"function": tool.name, "arguments_digest": digest(tool_args), "outcome": outcome}
         self._emit("agent.tool_call", step, duration_seconds=self._since(self._began.get(call, 0.0)), **fields)

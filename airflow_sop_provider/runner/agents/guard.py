@@ -79,7 +79,7 @@ class GuardPlugin(BasePlugin):
             return None
         reason = self._misfit(tool, tool_args)
         if reason is None and isinstance(tool, SourceTool) and self._work.procedure is not None:
-            reason = self._work.procedure.refuse_call(tool.source_tool, tool_args)
+            reason = self._work.procedure.refuse_call(tool.source_tool, tool_args, effect=tool.effect)
         if reason is not None:
             self._work.outcomes[call_id] = "refused"
             self._refused.add(call_id)
@@ -98,7 +98,7 @@ class GuardPlugin(BasePlugin):
             if call_id not in self._refused:  # by the function itself
                 self._count_refusal(str(result.get("error")), "agent-not-allowed")
             return None
-        if not isinstance(tool, SourceTool):
+        if not isinstance(tool, SourceTool) or self._work.outcomes.get(call_id) == "failed":
             return None
         replayed = self._work.outcomes.get(call_id) == "replayed"
         value = result["replayed"] if replayed else result
@@ -119,6 +119,7 @@ class GuardPlugin(BasePlugin):
             procedure = self._work.procedure
             own_step = procedure is not None and procedure.completes(call.tool) is not None
             if not own_step and error.error_type == ErrorType.PERMANENT:
+                self._work.outcomes[str(tool_context.function_call_id)] = "failed"
                 return {"error": "The tool failed.", **labelled(error.message), **self._status()}
         elif not call.effect:
             await self._work.journal.forget(call)

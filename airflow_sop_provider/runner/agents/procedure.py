@@ -75,13 +75,14 @@ class Procedure:
             return f"Step `{name}` is of kind {kind_of(step)}: {_HOW[kind_of(step)]}"
         return None
 
-    def refuse_call(self, tool: str, arguments: Mapping[str, Any]) -> str | None:
+    def refuse_call(self, tool: str, arguments: Mapping[str, Any], *, effect: bool) -> str | None:
         """Return why a data source may not be called so now, None if it may.
 
         :param tool: ``<data source>.<tool>``, one of the SOP's.
+        :param effect: it may change something; a tool that no step names may only read.
         """
         if tool not in self._named:
-            return None  # offered by the SOP to the agent at large
+            return f"No step calls `{tool}`, and it may change something." if effect else None
         for step in self.ready:
             if step.get("tool") == tool:
                 wanted = self.arguments(step)

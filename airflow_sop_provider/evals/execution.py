@@ -1,0 +1,196 @@
+"""An execution in this process, for authors: the graph walked by the engine's rules, steps carried out by the runner.
+
+Nothing of what an execution means is decided here. Which step runs, is skipped or halted says `WorkflowGraph.fate`;
+what a step is given and what its end means, `engine`; what it does, `runner`. What is missing against an
+Airflow: isolation, limits of time and memory of a container, and images of `command` steps, which are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.execution_state import ExecutionResult, ExecutionState, TaskState
+from airflow_sop_provider.engine.payloads import items_payload, step_payload
+from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip
+from airflow_sop_provider.engine.rollback_order import rollback_needs
+from airflow_sop_provider.evals.attempts import Execution, TaskEnd, run_task
+from airflow_sop_provider.evals.models import Case, RecordedResult
+from airflow_sop_provider.evals.recorded import RecordedCaller
+from airflow_sop_provider.evals.trace import Trace
+from airflow_sop_provider.runner.lines import Log, Redactor
+from airflow_sop_provider.runner.step_context import ToolCaller
+from airflow_sop_provider.sop import LoadedSop, Step
+from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
+from airflow_sop_provider.sop.graph import WorkflowGraph
+
+__all__ = ["InProcess", "Unsupported"]
+
+
+class Unsupported(ValueError):
+    """The SOP cannot be executed in this process; the message says where it can."""
+
+
+class InProcess:
+    """Executes cases of a system-design SOP in this process.
+
+    :param recorded: answers of tools, after a case's own.
+    :param call: what calls tools where nothing is recorded, None: every call must be recorded.
+    :param run_after: ``execution.run_after``, None: the time of each execution.
+    :param sleep: waits between attempts; the default does not wait, for recorded failures do not pass with time.
+    :param log: file that takes the steps' logs.
+    :raises Unsupported: an agent would have to carry the SOP out.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedSop,
+        recorded: tuple[RecordedResult, ...] = (),
+        call: ToolCaller | None = None,
+        *,
+        run_after: datetime | None = None,
+        sleep: Callable[[float], None] = lambda _seconds: None,
+        log: Path = Path(os.devnull),
+        redactor: Redactor | None = None,
+    ) -> None:
+        if loaded.mode.mode != "system_design":
+            raise Unsupported(
+                f"`{loaded.sop.sop}` is agent-centric: one agent carries it out. "
+                "Evaluate it with --airflow, or in the mode system_design."
+            )
+        self._loaded = loaded
+        self._recorded = recorded
+        self._call = call
+        self._run_after = run_after
+        self._sleep = sleep
+        self._log = log
+        self._redactor = redactor or Redactor()
+        self._servers = {name: source.server for name, source in loaded.sop.data_sources.items()}
+
+    def execute(self, case: Case) -> Trace:
+        """Execute one case; see `CaseExecutor`."""
+        started = time.monotonic()
+        with self._execution(case) as (execution, called):
+            walk = _Walk(self._loaded, execution, case.approvals)
+            walk.steps()
+            walk.rollback()
+        graph = self._loaded.graph
+        outputs = {step: execution.xcoms[step] for step in graph.step_ids if step in execution.xcoms}
+        result = ExecutionResult.of(graph, walk.tasks, outputs)
+        return Trace(
+            status=result.status,
+            states=ExecutionState.of(graph, walk.tasks).states,
+            outputs=result.outputs,
+            tools=tuple(called),
+            failures=walk.failures,
+            seconds=time.monotonic() - started,
+        )
+
+    @contextlib.contextmanager
+    def _execution(self, case: Case) -> Iterator[tuple[Execution, list[str]]]:
+        answers = RecordedCaller([*case.recorded, *self._recorded], self._servers, self._call)
+        called: list[str] = []
+        names = {server: source for source, server in self._servers.items()}
+
+        def call(server: str, tool: str, arguments: dict[str, Any], limit: float | None) -> Any:
+            called.append(f"{names.get(server, server)}.{tool}")
+            return answers(server, tool, arguments, limit)
+
+        now = self._run_after or datetime.now(UTC)
+        run = {"logical_date": now, "run_after": now, "run_type": "manual", "triggered_by": "eval"}
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            yield (
+                Execution(
+                    sop=self._loaded.sop.sop, run_id=f"eval__{case.id}", conf=case.inputs, run=run, call=call,
+                    sleep=self._sleep, log=Log(self._redactor, descriptor), redactor=self._redactor,
+                ),
+                called,
+            )  # fmt: skip
+        finally:
+            os.close(descriptor)
+
+
+class _Walk:
+    """The tasks of one execution, in an order in which nothing waits."""
+
+    def __init__(self, loaded: LoadedSop, execution: Execution, approvals: Mapping[str, str]) -> None:
+        self._loaded = loaded
+        self._execution = execution
+        self._approvals = approvals
+        self.tasks: list[TaskState] = []
+        self.failures: dict[str, str] = {}
+
+    def steps(self) -> None:
+        """Run, skip or halt every step, prerequisites first."""
+        graph = self._loaded.graph
+        for step_id in graph.order:
+            fate = graph.fate(step_id, ExecutionState.of(graph, self.tasks).states)
+            if fate == "run":
+                self._step(self._loaded.sop.step(step_id))
+            else:
+                self.tasks.append(TaskState(step_id, "skipped" if fate == "skip" else "upstream_failed"))
+
+    def rollback(self) -> None:
+        """Run the rollback steps that have something to undo, later steps' first."""
+        steps = {step.id: step for step in self._loaded.sop.rollback}
+        waits = rollback_needs(self._loaded.graph, self._loaded.sop.rollback)
+        order = WorkflowGraph({name: [need for need in waits[name] if need in steps] for name in steps}).order
+        failed = any(task.state in FAILED_STATES for task in self.tasks)
+        succeeded = {task.task_id for task in self.tasks if task.state == "success"}
+        for name in order:
+            step = steps[name]
+            payload = step_payload(self._loaded, step)
+            skip = reason_to_skip(payload, undone_succeeded=step.after in succeeded, execution_failed=failed)
+            if skip is None:
+                self._end(name, run_task(self._execution, name, payload), -1)
+
+    def _step(self, step: Step) -> None:
+        if step.for_each is not None:
+            self._mapped(step)
+            return
+        payload = step_payload(self._loaded, step)
+        answer = self._approvals.get(step.id) if step.approval is not None else None
+        end = run_task(self._execution, step.id, payload if answer is None else _answered(payload))
+        if end.state == "success" and answer == "rejected":
+            end = TaskEnd("failed", message="rejected, says the case")
+        self._end(step.id, end, -1)
+        if end.state == "success" and end.outputs is not None:
+            self._execution.xcoms[step.id] = end.outputs
+
+    def _mapped(self, step: Step) -> None:
+        name = f"{step.id}{ITEMS_SUFFIX}"
+        listed = run_task(self._execution, name, items_payload(self._loaded, step))
+        self._end(name, listed, -1)
+        if listed.state != "success":
+            self.failures[step.id] = self.failures.pop(name, listed.message)
+            self.tasks.append(TaskState(step.id, "upstream_failed"))
+            return
+        items = listed.outputs
+        self._execution.xcoms[name] = items
+        payload = step_payload(self._loaded, step, items_task=name)
+        ends = [run_task(self._execution, step.id, payload, index, item) for index, item in enumerate(items)]
+        for index, end in enumerate(ends):
+            self._end(step.id, end, index)
+        if not ends:
+            self.tasks.append(TaskState(step.id, "skipped"))  # as Airflow has it for a map over nothing
+        outputs = [end.outputs for end in ends if end.state == "success" and end.outputs is not None]
+        if outputs:
+            self._execution.xcoms[step.id] = outputs
+
+    def _end(self, task_id: str, end: TaskEnd, map_index: int) -> None:
+        self.tasks.append(TaskState(task_id, end.state, map_index))
+        if end.state == "failed":
+            self.failures.setdefault(task_id, end.message)
+
+
+def _answered(payload: StepPayload) -> StepPayload:
+    """Return an approval that people have answered: a step that gives the answer, if its `when` lets it."""
+    step = {name: value for name, value in payload.step.items() if name != "approval"}
+    return payload.model_copy(update={"step": {**step, "compute": {"status": "'approved'"}}})
