@@ -334,3 +334,22 @@ def import_(form: str, file: Path, output: Path | None, sop_id: str | None, as_j
 
 for _command in ENGINE_COMMANDS:
     app.add_command(_command)
+
+
+@fleet.command("snapshot", short_help="Take an SOP's tools as validated.")
+@click.argument("file", type=_FILE)
+@click.option("--url", envvar="SOP_URL", default="http://127.0.0.1:8080", help="Airflow's API server (SOP_URL).")
+@_JSON
+def fleet_snapshot(file: Path, url: str, as_json: bool) -> int:
+    """Take the tools that an SOP uses as they are now: the gateway refuses one whose definition changes later.
+
+    Who calls is read from SOP_TOKEN, or from SOP_USER and SOP_PASSWORD.
+
+    \b
+    Examples:
+      sop fleet snapshot sops/software-licence-review.yaml
+      sop fleet snapshot sops/software-licence-review.yaml --json | jq
+    """
+    from airflow_sop_provider.cli.executions import validate_tools
+
+    return validate_tools(url, file, as_json=as_json)

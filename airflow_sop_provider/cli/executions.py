@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
+from airflow_sop_provider.cli.console import read_sop
 from airflow_sop_provider.client import EngineError, ExecutionCoordinator, ExecutionStatus, RefusedError
 
-__all__ = ["cancel", "list_executions", "show_result", "show_status", "submit"]
+__all__ = ["cancel", "list_executions", "show_result", "show_status", "submit", "validate_tools"]
 
 _SUCCESS = "COMPLETED"
 
@@ -49,6 +51,23 @@ def show_result(url: str, execution: str) -> int:
         found = engine.result(execution)
     click.echo(json.dumps(found, indent=2))
     return 0 if found["result"] is not None else 1
+
+
+def validate_tools(url: str, file: Path, *, as_json: bool) -> int:
+    """Take the tools that an SOP uses as validated, as its servers describe them now."""
+    sop = read_sop(file)
+    servers: dict[str, list[str]] = {}
+    for source in sop.sop.data_sources.values():
+        servers.setdefault(source.server, []).extend(source.tools)
+    with _engine(url) as engine:
+        digests = engine.validate_tools(sop.sop.sop, servers)
+    if as_json:
+        click.echo(json.dumps(digests))
+    else:
+        for server, tools in digests.items():
+            for tool, digest in tools.items():
+                click.echo(f"{server}.{tool}  {digest[:12]}")
+    return 0
 
 
 def cancel(url: str, execution: str, reason: str | None) -> int:

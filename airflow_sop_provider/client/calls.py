@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 __all__ = ["Call", "EngineError", "ExecutionStatus", "NotAllowedError", "RefusedError", "cancel_call", "checked"]
-__all__ += ["execution_call", "list_call", "parts_of", "status_call", "status_of", "submit_call"]
+__all__ += ["execution_call", "list_call", "parts_of", "snapshot_call", "status_call", "status_of", "submit_call"]
 
 _BASE = "/sop/api/v1"
 _FINAL = frozenset({"COMPLETED", "PARTIALLY_COMPLETED", "FAILED", "CANCELLED"})
@@ -106,6 +106,12 @@ def status_call(execution: str) -> Call:
 def cancel_call(execution: str, reason: str | None) -> Call:
     """Return the request that cancels an execution."""
     return Call(method="POST", path=f"{_path(execution)}/cancel", json={"reason": reason}, repeatable=False)
+
+
+def snapshot_call(sop: str, servers: Mapping[str, Sequence[str]]) -> Call:
+    """Return the request that takes an SOP's tools as validated."""
+    body = {"servers": {server: list(tools) for server, tools in servers.items()}}
+    return Call(method="PUT", path=f"{_BASE}/fleet/snapshots/{quote(sop, safe='')}", json=body)
 
 
 def list_call(filters: Mapping[str, Any]) -> Call:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -113,6 +113,14 @@ class ExecutionCoordinator:
         """Return a page of executions: ``executions`` and ``next_cursor``; see the API for the filters."""
         page: dict[str, Any] = self._send(calls.list_call(filters))
         return page
+
+    def validate_tools(self, sop: str, servers: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Take the tools of an SOP as they are now: later changes are refused. Return their digests by server and name.
+
+        :param servers: names of tools by server.
+        """
+        digests: dict[str, Any] = self._send(calls.snapshot_call(sop, servers))
+        return digests
 
     def _send(self, call: Call) -> Any:
         if self._login is not None and "Authorization" not in self._client.headers:
