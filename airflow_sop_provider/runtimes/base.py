@@ -27,6 +27,7 @@ __all__ = [
     "FILES_FOLDER",
     "FLEET_FILE",
     "MANAGED_BY",
+    "MODELS_FILE",
     "TERMINATION_FILE",
     "VERDICT_FILE",
     "AttemptSpec",
@@ -46,6 +47,8 @@ FLEET_FILE = "fleet.yaml"
 """Name in ``AttemptSpec.files``; the runtime points ``SOP_FLEET`` at it."""
 ENGINE_TOKEN_FILE = "engine.token"  # noqa: S105  the name of a file
 """Name in ``AttemptSpec.files``; the runtime points ``SOP_ENGINE_TOKEN_FILE`` at it."""
+MODELS_FILE = "models.yaml"
+"""Name in ``AttemptSpec.files`` of an attempt that asks a model; its runner finds it beside the assignment."""
 VERDICT_FILE = "verdict.json"
 TERMINATION_FILE = "termination.json"
 EVENTS_FILE = "events.jsonl"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +102,18 @@ def test_a_rollback_step_runs_only_if_there_is_something_to_undo():
 def test_the_weight_that_a_conf_asks_for():
     assert [weight_of_conf({"priority": name}) for name in PRIORITY_WEIGHTS] == [1000, 100, 10, 1]
     assert [weight_of_conf(conf) for conf in (None, {}, {"priority": "urgent"}, {"priority": ["high"]})] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("step", "asks"),
+    [
+        ({"id": "x", "decision": {"question": "?"}}, True),
+        ({"id": "x", "agent": {"instruction": "y"}}, True),
+        ({"id": "x"}, False),
+    ],
+)
+def test_the_sites_models_go_to_steps_that_ask_alone(tmp_path: Path, step: dict[str, Any], asks: bool) -> None:
+    (tmp_path / "models.yaml").write_text("models: {}")
+    payload = StepPayload(kind="step", sop="s", version="1", digest="0" * 64, step=step)
+    spec = attempt_spec(Assignment(key=KEY, payload=payload), Settings(tmp_path / "fleet.yaml"))
+    assert ("models.yaml" in spec.files) == asks
