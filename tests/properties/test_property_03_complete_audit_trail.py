@@ -20,9 +20,6 @@ from airflow_sop_provider.store.executions import close_execution, open_executio
 from airflow_sop_provider.store.tables import metadata
 from tests.store.facts import attempt_key, context_of, run_facts
 
-ENGINE = create_engine("sqlite://", poolclass=StaticPool)
-metadata.create_all(ENGINE)
-
 EVENTS = st.lists(st.sampled_from(["action", "decision", "data.access"]), max_size=8)
 ATTEMPTS = st.lists(st.tuples(EVENTS, st.integers(0, 8)), min_size=1, max_size=3)
 STATUS = st.sampled_from([status for status in ExecutionStatus if status.is_final])
@@ -32,7 +29,9 @@ STATUS = st.sampled_from([status for status in ExecutionStatus if status.is_fina
 @given(attempts=ATTEMPTS, status=STATUS)
 def test_everything_is_in_the_log(attempts, status):
     context = context_of()
-    with Session(ENGINE) as session:  # never committed: each example begins with empty tables
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    with Session(engine) as session:
         execution = open_execution(session, run_facts(), context)
         for number, (kinds, live) in enumerate(attempts, 1):
             key = attempt_key(attempt=number)
@@ -46,6 +45,7 @@ def test_everything_is_in_the_log(attempts, status):
             end_attempt(session, execution, AttemptEnd(key=key, state=state, events=events))
         close_execution(session, execution, status, {"outputs": {"n": 1}})
         entries = chain_entries(session, execution.name)
+    engine.dispose()
 
     start, completion = entries[0], entries[-1]
     said = {"execution": execution.name, "version": context.version, "digest": context.digest, "mode": context.mode}
