@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 __all__ = ["COMMANDS"]
@@ -117,4 +119,25 @@ def list_executions(
     return executions.list_executions(url, {**filters, "status": list(wanted) or None}, as_json=as_json)
 
 
-COMMANDS = (submit, status, result, cancel, list_executions)
+@click.command(short_help="Save all of an execution, to verify it elsewhere.")
+@click.argument("execution", metavar="SOP/RUN_ID")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; default: named after it."
+)
+@_URL
+def export(execution: str, output: Path | None, url: str) -> int:
+    """Save everything of an execution as one archive: inputs, outputs, SOP, audit chain, signed digest, versions.
+
+    It can be verified where there is no Airflow: `sop audit verify`, or the script in it. Nothing is overwritten.
+
+    \b
+    Examples:
+      sop export software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d -o export.zip
+      sop audit verify export.zip
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.export(url, execution, output)
+
+
+COMMANDS = (submit, status, result, cancel, list_executions, export)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from airflow_sop_provider.cli.console import read_sop
 from airflow_sop_provider.client import EngineError, ExecutionCoordinator, ExecutionStatus, RefusedError
 
-__all__ = ["cancel", "list_executions", "show_result", "show_status", "submit", "validate_tools"]
+__all__ = ["cancel", "export", "list_executions", "show_result", "show_status", "submit", "validate_tools"]
 
 _SUCCESS = "COMPLETED"
 
@@ -51,6 +52,17 @@ def show_result(url: str, execution: str) -> int:
         found = engine.result(execution)
     click.echo(json.dumps(found, indent=2))
     return 0 if found["result"] is not None else 1
+
+
+def export(url: str, execution: str, output: Path | None) -> int:
+    """Write the archive of an execution; a file that is there is not overwritten."""
+    with _engine(url) as engine:
+        archive = engine.export(execution)
+    path = output or Path(re.sub(r"[^A-Za-z0-9_.+-]+", "_", execution) + ".zip")
+    with path.open("xb") as file:
+        file.write(archive)
+    click.echo(str(path))
+    return 0
 
 
 def validate_tools(url: str, file: Path, *, as_json: bool) -> int:

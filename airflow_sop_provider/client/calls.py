@@ -11,7 +11,16 @@ from urllib.parse import quote
 import httpx
 
 __all__ = ["Call", "EngineError", "ExecutionStatus", "NotAllowedError", "RefusedError", "cancel_call", "checked"]
-__all__ += ["execution_call", "list_call", "parts_of", "snapshot_call", "status_call", "status_of", "submit_call"]
+__all__ += [
+    "execution_call",
+    "export_call",
+    "list_call",
+    "parts_of",
+    "snapshot_call",
+    "status_call",
+    "status_of",
+    "submit_call",
+]
 
 _BASE = "/sop/api/v1"
 _FINAL = frozenset({"COMPLETED", "PARTIALLY_COMPLETED", "FAILED", "CANCELLED"})
@@ -98,6 +107,11 @@ def execution_call(execution: str) -> Call:
     return Call(method="GET", path=_path(execution))
 
 
+def export_call(execution: str) -> Call:
+    """Return the request for the archive of everything of an execution."""
+    return Call(method="GET", path=f"{_path(execution)}/export")
+
+
 def status_call(execution: str) -> Call:
     """Return the request for where an execution stands."""
     return Call(method="GET", path=f"{_path(execution)}/status")
@@ -145,13 +159,15 @@ def status_of(body: Mapping[str, Any]) -> ExecutionStatus:
 
 
 def checked(answer: httpx.Response) -> Any:
-    """Return the JSON of an answer.
+    """Return the JSON of an answer, or the bytes of an archive.
 
     :raises NotAllowedError: 401 or 403.
     :raises RefusedError: another 4xx; the message is the engine's.
     :raises EngineError: anything else.
     """
     if answer.is_success:
+        if answer.headers.get("Content-Type") == "application/zip":
+            return answer.content
         try:
             return answer.json()
         except ValueError:

@@ -109,6 +109,11 @@ class ExecutionCoordinator:
         found: dict[str, Any] = self._send(calls.execution_call(execution))
         return found
 
+    def export(self, execution: str) -> bytes:
+        """Return everything of an execution as one archive (zip), which `sop audit verify` verifies anywhere."""
+        archive: bytes = self._send(calls.export_call(execution))
+        return archive
+
     def list_executions(self, **filters: Any) -> dict[str, Any]:
         """Return a page of executions: ``executions`` and ``next_cursor``; see the API for the filters."""
         page: dict[str, Any] = self._send(calls.list_call(filters))

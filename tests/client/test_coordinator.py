@@ -10,6 +10,7 @@ import pytest
 from airflow.utils.session import create_session
 from click.testing import CliRunner
 
+from airflow_sop_provider.audit.verify import verify_path
 from airflow_sop_provider.cli.app import app
 from airflow_sop_provider.client import (
     AsyncExecutionCoordinator,
@@ -175,6 +176,20 @@ def test_the_commands_do_what_they_say(sop, chain, set_tasks) -> None:
     assert sop("cancel", execution, "--reason", "enough").exit_code == 0
     reconcile(create_session)
     assert "CANCELLED" in sop("status", execution).output
+
+
+def test_an_export_is_saved_once_and_verifies(sop, chain, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SOP__AUDIT_KEY_FILE", str(tmp_path / "audit.key"))
+    execution = sop("submit", chain).output.split()[-1]
+    reconcile(create_session)
+    path = tmp_path / "export.zip"
+    assert sop("export", execution, "-o", str(path)).output.split()[-1] == str(path)
+    report = verify_path(path)
+    assert (report.problems, report.digests) == ([], 1)
+    before = path.read_bytes()
+    assert isinstance(sop("export", execution, "-o", str(path)).exception, FileExistsError)
+    assert path.read_bytes() == before
+    assert sop("export", f"{chain}/none").exit_code == 1
 
 
 def test_following_ends_with_the_executions_verdict(sop, chain, set_tasks) -> None:
