@@ -243,7 +243,13 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
             "print_stats_interval": "300",
         },
         "logging": {"base_log_folder": str(instance.logs), "colored_console_log": "False"},
-        "sop": {"sops_folder": str(instance.sops), "fleet_file": str(instance.fleet), "runtime": "local"},
+        "sop": {
+            "sops_folder": str(instance.sops),
+            "fleet_file": str(instance.fleet),
+            "runtime": "local",
+            # steps call their tools through the fleet's gateway there, which keeps the servers warm
+            "engine_url": f"{instance.url}/sop",
+        },
     }
 
 
