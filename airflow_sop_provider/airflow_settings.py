@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import TypeAdapter, ValidationError
+
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
 from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
+from airflow_sop_provider.sop.models import Escalation
 
-__all__ = ["SettingsError", "SopSettings", "engine_secret", "read_settings"]
+__all__ = [
+    "EscalationSettings",
+    "SettingsError",
+    "SopSettings",
+    "engine_secret",
+    "escalation_settings",
+    "read_settings",
+]
+
+_CHANNELS = TypeAdapter(list[Escalation])
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
 
@@ -129,6 +141,40 @@ def read_settings() -> SopSettings:
         audit_key_file=_path("audit_key_file", home / "sop" / "audit.key"),
         audit_digest_folder=_text("audit_digest_folder") or str(home / "sop" / "audit-digests"),
         audit_retention_days=int(_number("audit_retention_days", minimum=90)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EscalationSettings:
+    """How escalations are delivered.
+
+    :param channels: that hear of everything: ``notifier`` (dotted path) and ``kwargs`` each.
+    :param tries: after so many a delivery is given up.
+    :param per_minute: so many a channel is told in a minute.
+    """
+
+    channels: tuple[dict[str, Any], ...] = ()
+    tries: int = 15
+    per_minute: int = 30
+
+
+def escalation_settings() -> EscalationSettings:
+    """Return how escalations are delivered.
+
+    :raises SettingsError: an option cannot be read; the message names it and says what to write.
+    """
+    try:
+        channels = _CHANNELS.validate_json(_text("escalation_channels") or "[]")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise SettingsError(
+            f"[{CONFIG_SECTION}] escalation_channels: {first['msg']}; give a JSON list of objects with `notifier` and"
+            " `kwargs`."
+        ) from None
+    return EscalationSettings(
+        channels=tuple(channel.model_dump(mode="json") for channel in channels),
+        tries=int(_number("escalation_tries")),
+        per_minute=int(_number("escalation_per_minute")),
     )
 
 

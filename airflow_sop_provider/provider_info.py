@@ -72,6 +72,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "",
         example="http://airflow-api-server.airflow:8080/sop",
     ),
+    "escalation_channels": _option(
+        "Who hears of every escalation, beside those that an SOP names: a JSON list of notifiers of Airflow, each with"
+        " ``notifier`` (dotted path of its class) and ``kwargs``. Secrets belong into connections, not here.",
+        "",
+        example='[{"notifier": "airflow_sop_provider.notifications.webhook.WebhookNotifier",'
+        ' "kwargs": {"conn_id": "ops"}}]',
+    ),
+    "escalation_tries": _option(
+        "After so many tries, 1, 2, 4 ... seconds and then 5 minutes apart, an escalation is given up and listed.",
+        "15",
+        kind="integer",
+    ),
+    "escalation_per_minute": _option("Messages that one channel is sent in a minute.", "30", kind="integer"),
     "namespace": _option("Namespace of a step's pod. Empty: that of the Kubernetes connection.", ""),
     "pod_template_file": _option(
         "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",

@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 from airflow_sop_provider import get_provider_info
-from airflow_sop_provider.airflow_settings import SettingsError, SopSettings, read_settings
+from airflow_sop_provider.airflow_settings import (
+    EscalationSettings,
+    SettingsError,
+    SopSettings,
+    escalation_settings,
+    read_settings,
+)
 
 
 def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
     monkeypatch.delenv("AIRFLOW__SOP__RUNTIME")  # the suite sets it
     settings = read_settings()
     declared = get_provider_info()["config"]["sop"]["options"]
-    assert set(declared) == set(SopSettings.__dataclass_fields__)
+    escalation = {f"escalation_{name}" for name in EscalationSettings.__dataclass_fields__}
+    assert set(declared) == set(SopSettings.__dataclass_fields__) | escalation
+    assert escalation_settings() == EscalationSettings()
     assert settings.runtime == ("kubernetes", "docker", "local")
     assert settings.sops_folder.is_absolute()
     assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.audit_job import keep_audit_log
+from airflow_sop_provider.api.escalating import dispatch
 from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.leases import hold
 
@@ -50,6 +51,7 @@ class Job:
 JOBS: tuple[Job, ...] = (
     Job(name="reconcile", work=reconcile, seconds=1.0),
     Job(name="audit", work=keep_audit_log, seconds=60.0),
+    Job(name="escalations", work=dispatch, seconds=2.0),
 )
 
 _SESSIONS: Sessions = partial(create_session, scoped=False)
