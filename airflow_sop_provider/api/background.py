@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.audit_job import keep_audit_log
 from airflow_sop_provider.api.escalating import dispatch
+from airflow_sop_provider.runs.overrun import find_overruns
 from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.leases import hold
 
@@ -52,6 +53,7 @@ JOBS: tuple[Job, ...] = (
     Job(name="reconcile", work=reconcile, seconds=1.0),
     Job(name="audit", work=keep_audit_log, seconds=60.0),
     Job(name="escalations", work=dispatch, seconds=2.0),
+    Job(name="overrun", work=find_overruns, seconds=10.0),
 )
 
 _SESSIONS: Sessions = partial(create_session, scoped=False)

@@ -1,0 +1,45 @@
+"""Looks for executions that take too long; each is a transaction of its own, and none is remembered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlalchemy.orm import Session
+
+from airflow_sop_provider.store.alerts import flag, overrunning
+from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.execution_tables import ExecutionRow
+
+__all__ = ["find_overruns"]
+
+_LOG = logging.getLogger(__name__)
+
+Sessions = Callable[[], AbstractContextManager[Session]]
+
+
+def find_overruns(sessions: Sessions) -> int:
+    """Raise the alerts that are due; return how many.
+
+    :param sessions: makes sessions that are committed at their end.
+    """
+    raised, after = 0, 0
+    while True:
+        with sessions() as session:
+            numbers = overrunning(session, utc_now(), after=after)
+        if not numbers:
+            return raised
+        for number in numbers:
+            raised += _one(sessions, number)
+        after = numbers[-1]
+
+
+def _one(sessions: Sessions, number: int) -> bool:
+    try:
+        with sessions() as session:
+            row = session.get(ExecutionRow, number)
+            return row is not None and flag(session, row, utc_now())
+    except Exception:
+        _LOG.exception("whether execution %s takes too long could not be told; trying again", number)
+        return False

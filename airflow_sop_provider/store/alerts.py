@@ -1,0 +1,167 @@
+"""Alerts: what a rule found, once for each rule and subject, with all that follows from it in one transaction.
+
+An execution that takes more than twice its expected duration is one. Those that ended while nobody looked count as
+well, so an alert does not depend on who was up at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from statistics import median
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from airflow_sop_provider.audit.entries import AuditFields
+from airflow_sop_provider.engine.execution_state import ExecutionStatus
+from airflow_sop_provider.store.alert_tables import AlertRow
+from airflow_sop_provider.store.audit_append import append
+from airflow_sop_provider.store.execution_tables import ExecutionRow
+from airflow_sop_provider.store.outbox import put
+
+__all__ = ["OVERRUN", "acknowledge", "alerts_of", "expected_of", "flag", "overrunning"]
+
+OVERRUN = "overrun"
+"""The rule about executions that take too long."""
+
+FACTOR = 2.0
+"""So many times the expected duration is too long."""
+
+_ENOUGH = 5
+"""So many executions of a control type tell how long one takes."""
+_HISTORY = 200
+_LOOK_BACK = timedelta(days=7)
+_AT_ONCE = 500
+
+
+def expected_of(session: Session, execution: ExecutionRow) -> float | None:
+    """Return how many seconds an execution should take: declared, else the median of its control type's completed ones.
+
+    :return: None if neither is known: nothing declared, and fewer than 5 completed before it began.
+    """
+    if execution.expected_seconds is not None:
+        return execution.expected_seconds
+    if execution.control_type is None or execution.started_at is None:
+        return None
+    history = (
+        select(ExecutionRow.started_at, ExecutionRow.ended_at)
+        .where(
+            ExecutionRow.control_type == execution.control_type,
+            ExecutionRow.status == ExecutionStatus.COMPLETED.value,
+            ExecutionRow.started_at.is_not(None),
+            ExecutionRow.ended_at <= execution.started_at,
+            ExecutionRow.id != execution.id,
+        )
+        .order_by(ExecutionRow.ended_at.desc())
+        .limit(_HISTORY)
+    )
+    seconds = [(ended - began).total_seconds() for began, ended in session.execute(history) if began and ended]
+    return median(seconds) if len(seconds) >= _ENOUGH else None
+
+
+def overrunning(session: Session, now: datetime, *, after: int = 0) -> Sequence[int]:
+    """Return executions that may have taken too long: begun, without such an alert, running or ended in 7 days.
+
+    :param after: only those with a higher number, in whose order they come.
+    """
+    open_or_recent = or_(
+        ExecutionRow.status == ExecutionStatus.RUNNING.value,
+        ExecutionRow.ended_at > now - _LOOK_BACK,
+    )
+    known = or_(ExecutionRow.expected_seconds.is_not(None), ExecutionRow.control_type.is_not(None))
+    query = (
+        select(ExecutionRow.id)
+        .where(
+            ExecutionRow.started_at.is_not(None),
+            ExecutionRow.id > after,
+            open_or_recent,
+            known,
+            ExecutionRow.flagged.is_(False),
+        )
+        .order_by(ExecutionRow.id)
+        .limit(_AT_ONCE)
+    )
+    return session.scalars(query).all()
+
+
+def flag(session: Session, execution: ExecutionRow, now: datetime) -> bool:
+    """Raise the alert if an execution has taken more than twice its expected duration; return whether it is new.
+
+    Alert, flag, audit entry and outbox are one transaction.
+    """
+    if execution.started_at is None:
+        return False
+    expected = expected_of(session, execution)
+    taken = ((execution.ended_at or now) - execution.started_at).total_seconds()
+    if expected is None or taken <= FACTOR * expected:
+        return False
+    details = {
+        "expected_seconds": expected,
+        "elapsed_seconds": taken,
+        "declared": execution.expected_seconds is not None,
+        "ended": execution.ended_at is not None,
+    }
+    verb = "took" if execution.ended_at is not None else "has been running for"
+    message = f"{execution.name} {verb} {taken:.0f} s; {expected:.0f} s were expected"
+    values = {
+        "rule": OVERRUN, "subject": execution.name, "execution_id": execution.id, "level": "warning",
+        "message": message, "details": details, "raised_at": now,
+    }  # fmt: skip
+    # of several who look at once, one changes the flag; the others find it set
+    flagged = session.execute(
+        update(ExecutionRow)
+        .where(ExecutionRow.id == execution.id, ExecutionRow.flagged.is_(False))
+        .values(flagged=True)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(execution)
+    if flagged.rowcount != 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+        return False
+    session.execute(insert(AlertRow).values(**values))
+    said = AuditFields(
+        kind="alert", component="engine", level="warning", time=now, message=message,
+        metadata={"rule": OVERRUN, **details},
+    )  # fmt: skip
+    append(session, execution.name, [said])
+    payload = {
+        "execution": execution.name, "sop": execution.sop, "run_id": execution.run_id, "control": execution.control,
+        "owner": execution.owner, "rule": OVERRUN, "message": message, "at": now.isoformat(), **details,
+    }  # fmt: skip
+    put(session, "alert", f"alert:{OVERRUN}:{execution.id}", payload, execution_id=execution.id)
+    return True
+
+
+def alerts_of(
+    session: Session, sops: Iterable[str], *, acknowledged: bool | None = None, limit: int = 100
+) -> list[tuple[AlertRow, ExecutionRow]]:
+    """Return alerts about executions of these SOPs, the newest first.
+
+    :param acknowledged: only those that somebody has, or that nobody has; None: both.
+    """
+    query = (
+        select(AlertRow, ExecutionRow)
+        .join(ExecutionRow, ExecutionRow.id == AlertRow.execution_id)
+        .where(ExecutionRow.sop.in_(sorted(sops)))
+        .order_by(AlertRow.id.desc())
+        .limit(limit)
+    )
+    if acknowledged is not None:
+        query = query.where(
+            AlertRow.acknowledged_at.is_not(None) if acknowledged else AlertRow.acknowledged_at.is_(None)
+        )
+    return [(alert, execution) for alert, execution in session.execute(query)]
+
+
+def acknowledge(session: Session, alert: AlertRow, execution: ExecutionRow, by: str, now: datetime) -> bool:
+    """Note who has seen an alert; False if somebody had before."""
+    if alert.acknowledged_at is not None:
+        return False
+    alert.acknowledged_by, alert.acknowledged_at = by, now
+    session.flush()
+    said = AuditFields(
+        kind="alert", component=f"user:{by}", time=now, message=f"{by} acknowledged: {alert.message}",
+        metadata={"rule": alert.rule, "by": by},
+    )  # fmt: skip
+    append(session, execution.name, [said])
+    return True
