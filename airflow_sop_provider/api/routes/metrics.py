@@ -1,0 +1,57 @@
+"""Figures of executions over any window of time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, HTTPException, status
+from fastapi.responses import PlainTextResponse
+
+from airflow_sop_provider.api.access import ReadableSops
+from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.metrics import metrics_of
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["metrics"])
+
+
+@router.get("/metrics/summary")
+def metrics_summary(
+    session: SessionDep, readable: ReadableSops, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:
+    """Return the figures of executions that the caller may see; default: of the last 24 hours."""
+    end = _aware(until or utc_now())
+    begin = _aware(since) if since is not None else end - timedelta(days=1)
+    if begin >= end:
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "`since` has to be before `until`.")
+    return {"since": begin, "until": end, **asdict(metrics_of(session, readable, begin, end))}
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics_for_prometheus(session: SessionDep, readable: ReadableSops) -> PlainTextResponse:
+    """Return figures of the last hour in Prometheus' text format, over the executions that the caller may see."""
+    now = utc_now()
+    found = metrics_of(session, readable, now - timedelta(hours=1), now)
+    lines = [
+        *_gauge("sop_executions", {f'{{status="{name}"}}': n for name, n in found.counts.items() if name != "total"}),
+        *_gauge("sop_queue_depth", {"": found.queue_depth}),
+        *_gauge("sop_success_rate", {"": found.success_rate}),
+        *_gauge("sop_duration_mean_seconds", {"": found.durations.mean}),
+        *_gauge("sop_duration_p95_seconds", {"": found.durations.p95}),
+        *_gauge("sop_duration_p99_seconds", {"": found.durations.p99}),
+        *_gauge("sop_attempt_error_rate", {f'{{type="{kind}"}}': rate for kind, rate in found.error_rate.items()}),
+    ]
+    return PlainTextResponse("\n".join([*lines, ""]), media_type="text/plain; version=0.0.4")
+
+
+def _gauge(name: str, samples: dict[str, float | None]) -> list[str]:
+    known = [f"{name}{labels} {value}" for labels, value in samples.items() if value is not None]
+    return [f"# TYPE {name} gauge", *known] if known else []

@@ -1,0 +1,143 @@
+"""Figures of any window of time, from the engine's own timings.
+
+Executions belong to a window if they were submitted before its end and were not over before its beginning; durations
+and success are those of the executions that ended in it, use of resources that of the attempts that ended in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from airflow_sop_provider.engine.execution_state import ExecutionStatus
+from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
+
+__all__ = ["Durations", "Metrics", "durations_of", "metrics_of"]
+
+_WAITING = (ExecutionStatus.SUBMITTED.value, ExecutionStatus.QUEUED.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durations:
+    """Seconds from the first attempt to the end; a percentile is the smallest value that so many do not exceed."""
+
+    count: int = 0
+    mean: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What a window of time comes to.
+
+    :param counts: executions by their status now, in lower case, and ``total``.
+    :param success_rate: share of COMPLETED among those that ended in the window, None if none did.
+    :param peak_memory_bytes: the highest of any attempt, None if none was measured.
+    :param errors: attempts that ended with an error, by its type.
+    :param error_rate: such attempts' share of those that ended, by type.
+    :param queue_depth: executions that wait now.
+    """
+
+    counts: dict[str, int]
+    success_rate: float | None
+    durations: Durations
+    by_control: dict[str, Durations]
+    by_mode: dict[str, Durations]
+    attempts: int
+    cpu_seconds: float
+    peak_memory_bytes: int | None
+    network_received_bytes: int
+    network_sent_bytes: int
+    errors: dict[str, int] = field(default_factory=dict)
+    error_rate: dict[str, float] = field(default_factory=dict)
+    queue_depth: int
+
+
+def durations_of(seconds: Iterable[float]) -> Durations:
+    """Return mean and percentiles."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return Durations()
+    return Durations(
+        count=len(ordered),
+        mean=math.fsum(ordered) / len(ordered),
+        p95=_percentile(ordered, 95),
+        p99=_percentile(ordered, 99),
+    )
+
+
+def metrics_of(session: Session, sops: Iterable[str], since: datetime, until: datetime) -> Metrics:
+    """Return the figures of a window.
+
+    :param sops: SOPs that whoever asks may see.
+    :param since: its beginning, inside.
+    :param until: its end, outside.
+    """
+    names = sorted(sops)
+    counts: Counter[str] = Counter()
+    groups: dict[str, dict[str, list[float]]] = {"control": defaultdict(list), "mode": defaultdict(list)}
+    everything: list[float] = []
+    ended: Counter[bool] = Counter()
+    query = select(
+        ExecutionRow.status, ExecutionRow.control, ExecutionRow.mode, ExecutionRow.started_at, ExecutionRow.ended_at
+    ).where(
+        ExecutionRow.sop.in_(names),
+        ExecutionRow.submitted_at < until,
+        or_(ExecutionRow.ended_at.is_(None), ExecutionRow.ended_at >= since),
+    )
+    for status, control, mode, began, over in session.execute(query):
+        counts[status.lower()] += 1
+        if over is None or over >= until:
+            continue
+        ended[status == ExecutionStatus.COMPLETED.value] += 1
+        if began is not None:
+            seconds = (over - began).total_seconds()
+            everything.append(seconds)
+            groups["mode"][mode].append(seconds)
+            groups["control"][control or ""].append(seconds)
+    attempts, cpu, memory, received, sent = session.execute(
+        select(
+            func.count(AttemptRow.id), func.sum(AttemptRow.cpu_seconds), func.max(AttemptRow.peak_memory_bytes),
+            func.sum(AttemptRow.network_received_bytes), func.sum(AttemptRow.network_sent_bytes),
+        ).join(ExecutionRow, ExecutionRow.id == AttemptRow.execution_id)
+        .where(ExecutionRow.sop.in_(names), AttemptRow.ended_at >= since, AttemptRow.ended_at < until)
+    ).one()  # fmt: skip
+    errors = _errors(session, names, since, until)
+    waiting = select(func.count()).where(ExecutionRow.sop.in_(names), ExecutionRow.status.in_(_WAITING))
+    return Metrics(
+        counts={**{one.value.lower(): counts[one.value.lower()] for one in ExecutionStatus}, "total": counts.total()},
+        success_rate=ended[True] / ended.total() if ended.total() else None,
+        durations=durations_of(everything),
+        by_control={name: durations_of(group) for name, group in groups["control"].items()},
+        by_mode={name: durations_of(group) for name, group in groups["mode"].items()},
+        attempts=attempts,
+        cpu_seconds=float(cpu or 0),
+        peak_memory_bytes=memory,
+        network_received_bytes=int(received or 0),
+        network_sent_bytes=int(sent or 0),
+        errors=errors,
+        error_rate={kind: count / attempts for kind, count in errors.items()},
+        queue_depth=session.scalar(waiting) or 0,
+    )
+
+
+def _errors(session: Session, names: Sequence[str], since: datetime, until: datetime) -> dict[str, int]:
+    query = (
+        select(AttemptRow.error_type, func.count())
+        .join(ExecutionRow, ExecutionRow.id == AttemptRow.execution_id)
+        .where(ExecutionRow.sop.in_(names), AttemptRow.ended_at >= since, AttemptRow.ended_at < until)
+        .where(AttemptRow.error_type.is_not(None))
+        .group_by(AttemptRow.error_type)
+    )
+    return {str(kind): count for kind, count in session.execute(query)}
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
