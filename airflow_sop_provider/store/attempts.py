@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.audit.entries import KINDS, AuditFields
@@ -22,7 +21,7 @@ from airflow_sop_provider.contract.verdict import Usage
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store import outbox
 from airflow_sop_provider.store.audit_append import append
-from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.base import insert_if_absent, utc_now
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 from airflow_sop_provider.store.executions import reopen_execution, set_status
 
@@ -102,14 +101,11 @@ def begin_attempt(session: Session, execution: ExecutionRow, begin: AttemptBegin
     known = find_attempt(session, begin.key)
     if known is not None:
         return known
-    row = _new_row(execution, begin)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:
-        found = find_attempt(session, begin.key)
-        assert found is not None, "what is there twice is there"
-        return found
+    is_new = insert_if_absent(session, AttemptRow, _values(execution, begin))
+    row = find_attempt(session, begin.key)
+    assert row is not None, "it was inserted, by us or by another process just now"
+    if not is_new:
+        return row
     reopen_execution(session, execution, f"{begin.key.step} runs again")
     set_status(session, execution, ExecutionStatus.RUNNING, f"{begin.key.step} began", at=begin.at)
     append(session, execution.name, [_begin_entry(execution, begin)])
@@ -188,24 +184,24 @@ def _touch(session: Session, attempt: AttemptRow, now: datetime) -> None:
     session.refresh(attempt)
 
 
-def _new_row(execution: ExecutionRow, begin: AttemptBegin) -> AttemptRow:
+def _values(execution: ExecutionRow, begin: AttemptBegin) -> dict[str, Any]:
     key = begin.key
-    return AttemptRow(
-        execution_id=execution.id,
-        step=key.step,
-        map_index=key.map_index,
-        attempt=key.attempt,
-        task_instance_id=key.task_instance_id,
-        kind=begin.kind,
-        state="running",
-        runtime=begin.runtime,
-        container=begin.container,
-        image=begin.image,
-        data_sources=dict(begin.data_sources),
-        memory_bytes=begin.memory_bytes,
-        cpu_millis=begin.cpu_millis,
-        started_at=begin.at,
-    )
+    return {
+        "execution_id": execution.id,
+        "step": key.step,
+        "map_index": key.map_index,
+        "attempt": key.attempt,
+        "task_instance_id": key.task_instance_id,
+        "kind": begin.kind,
+        "state": "running",
+        "runtime": begin.runtime,
+        "container": begin.container,
+        "image": begin.image,
+        "data_sources": dict(begin.data_sources),
+        "memory_bytes": begin.memory_bytes,
+        "cpu_millis": begin.cpu_millis,
+        "started_at": begin.at,
+    }
 
 
 def _end_values(end: AttemptEnd) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.audit.canonical import canonical
 from airflow_sop_provider.audit.entries import AuditFields, Entry, chain_entry
 from airflow_sop_provider.audit.masking import Masker
 from airflow_sop_provider.store.audit_tables import AuditChainRow, AuditEntryRow
+from airflow_sop_provider.store.base import insert_if_absent
 
 __all__ = ["ChainBusyError", "append"]
 
@@ -63,11 +63,7 @@ def _head(session: Session, chain: str) -> _Head:
     query = query.with_for_update()
     found = session.execute(query).one_or_none()
     if found is None:
-        try:
-            with session.begin_nested():
-                session.execute(insert(AuditChainRow).values(name=chain))
-        except IntegrityError:
-            pass  # somebody else began it just now
+        insert_if_absent(session, AuditChainRow, {"name": chain})  # somebody else may begin it just now
         found = session.execute(query).one()
     return _Head(*found)
 

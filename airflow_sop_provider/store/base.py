@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["ID", "ID_LENGTH", "Base", "JsonValue", "UtcDateTime", "utc_now"]
+__all__ = ["ID", "ID_LENGTH", "Base", "JsonValue", "UtcDateTime", "insert_if_absent", "utc_now"]
 
 ID_LENGTH = 250
 """Characters of a DAG id, run id or task id, as in Airflow's own tables."""
@@ -58,6 +61,18 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def insert_if_absent(session: Session, table: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row unless one with its key is there; return whether it was inserted.
+
+    Not a savepoint around an INSERT: Python's SQLite driver begins no transaction at a savepoint, so releasing it
+    would commit, and what is stored with the row could still be lost.
+    """
+    make = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    statement = make(table).values(**values).on_conflict_do_nothing()
+    done = session.execute(statement)
+    return bool(done.rowcount == 1)  # type: ignore[attr-defined]  # of a cursor's result, which an INSERT has
 
 
 def utc_now() -> datetime:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.audit.entries import AuditFields
@@ -22,7 +21,7 @@ from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.engine.pools import BATCH_KEY
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
 from airflow_sop_provider.store.audit_append import append
-from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.base import insert_if_absent, utc_now
 from airflow_sop_provider.store.execution_tables import DocumentRow, ExecutionRow
 
 __all__ = [
@@ -80,16 +79,11 @@ def open_execution(
         return known
     if document is not None:
         _keep_document(session, context, document)
-    row = _new_row(facts, context)
-    try:
-        with session.begin_nested():
-            session.add(row)
-    except IntegrityError:  # another process opened it just now
-        session.expunge(row) if row in session else None
-        return session.scalars(
-            select(ExecutionRow).where(ExecutionRow.sop == facts.sop, ExecutionRow.run_id == facts.run_id)
-        ).one()
-    append(session, row.name, [_start(row, facts, context)])
+    is_new = insert_if_absent(session, ExecutionRow, _values(facts, context))
+    row = find_execution(session, facts.sop, facts.run_id)
+    assert row is not None, "it was inserted, by us or by another process just now"
+    if is_new:
+        append(session, row.name, [_start(row, facts, context)])
     return row
 
 
@@ -185,41 +179,37 @@ def _moved(session: Session, row: ExecutionRow, old: ExecutionStatus, changes: M
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
 
 
-def _new_row(facts: RunFacts, context: ExecutionContext) -> ExecutionRow:
+def _values(facts: RunFacts, context: ExecutionContext) -> dict[str, Any]:
     conf = facts.conf
     agent_centric = context.mode == "agent_centric"
-    return ExecutionRow(
-        sop=facts.sop,
-        run_id=facts.run_id,
-        version=context.version,
-        digest=context.digest,
-        control=context.control,
-        control_type=context.control_type,
-        mode=context.mode,
-        priority=known_priority(conf.get(PRIORITY_KEY)) or context.priority,
-        owner=context.owner,
-        agent=f"{context.sop}@{context.version}" if agent_centric else None,
-        batch=str(conf[BATCH_KEY]) if conf.get(BATCH_KEY) else None,
-        run_type=facts.run_type,
-        requested_by=facts.requested_by,
-        inputs={name: value for name, value in conf.items() if name not in RESERVED_CONF_KEYS},
-        context=context.model_dump(mode="json", exclude_defaults=True),
-        status=ExecutionStatus.SUBMITTED.value,
-        expected_seconds=context.expected_seconds,
-        submitted_at=facts.submitted_at,
-        run_after=facts.run_after,
-    )
+    return {
+        "sop": facts.sop,
+        "run_id": facts.run_id,
+        "version": context.version,
+        "digest": context.digest,
+        "control": context.control,
+        "control_type": context.control_type,
+        "mode": context.mode,
+        "priority": known_priority(conf.get(PRIORITY_KEY)) or context.priority,
+        "owner": context.owner,
+        "agent": f"{context.sop}@{context.version}" if agent_centric else None,
+        "batch": str(conf[BATCH_KEY]) if conf.get(BATCH_KEY) else None,
+        "run_type": facts.run_type,
+        "requested_by": facts.requested_by,
+        "inputs": {name: value for name, value in conf.items() if name not in RESERVED_CONF_KEYS},
+        "context": context.model_dump(mode="json", exclude_defaults=True),
+        "status": ExecutionStatus.SUBMITTED.value,
+        "expected_seconds": context.expected_seconds,
+        "submitted_at": facts.submitted_at,
+        "run_after": facts.run_after,
+    }
 
 
 def _keep_document(session: Session, context: ExecutionContext, text: str) -> None:
     if session.get(DocumentRow, context.digest) is not None:
         return
     values = {"digest": context.digest, "sop": context.sop, "version": context.version, "text": text}
-    try:
-        with session.begin_nested():
-            session.execute(insert(DocumentRow).values(**values))
-    except IntegrityError:
-        return
+    insert_if_absent(session, DocumentRow, values)
 
 
 def _start(row: ExecutionRow, facts: RunFacts, context: ExecutionContext) -> AuditFields:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,7 @@ from airflow_sop_provider.audit.entries import AuditFields
 from airflow_sop_provider.fleet.breaker import BreakerState
 from airflow_sop_provider.fleet.ports import Caller, DataAccess, JournalEntry
 from airflow_sop_provider.store.audit_append import append
-from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.base import insert_if_absent, utc_now
 from airflow_sop_provider.store.fleet_tables import BreakerRow, ToolCallRow, ToolSnapshotRow
 
 __all__ = ["FLEET", "FleetMemory", "keep_snapshot"]
@@ -115,17 +115,10 @@ def _begin(session: Session, key: str, caller: Caller, server: str, tool: str) -
         "key": key, "sop": caller.sop, "run_id": caller.run_id, "step": caller.step, "map_index": caller.map_index,
         "server": server, "tool": tool, "state": "begun",
     }  # fmt: skip
-    try:
-        with session.begin_nested():
-            session.execute(insert(ToolCallRow).values(**values))
+    if insert_if_absent(session, ToolCallRow, values):
         return JournalEntry("new")
-    except IntegrityError:
-        row = session.get_one(ToolCallRow, key)
-        return (
-            JournalEntry("done", json.loads(row.result))
-            if row.state == "done" and row.result
-            else JournalEntry("begun")
-        )
+    row = session.get_one(ToolCallRow, key)
+    return JournalEntry("done", json.loads(row.result)) if row.state == "done" and row.result else JournalEntry("begun")
 
 
 def _snapshot_digest(session: Session, sop: str, server: str, tool: str) -> str | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import insert, or_, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import or_, update
 from sqlalchemy.orm import Session
 
-from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.base import insert_if_absent, utc_now
 from airflow_sop_provider.store.control_tables import LeaseRow
 
 __all__ = ["hold"]
@@ -30,9 +29,4 @@ def hold(session: Session, name: str, holder: str, seconds: float) -> bool:
     )
     if taken.rowcount == 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
         return True
-    try:
-        with session.begin_nested():
-            session.execute(insert(LeaseRow).values(name=name, **values))
-    except IntegrityError:
-        return False
-    return True
+    return insert_if_absent(session, LeaseRow, {"name": name, **values})

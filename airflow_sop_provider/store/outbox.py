@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.store.alert_tables import OutboxRow
+from airflow_sop_provider.store.base import insert_if_absent
 
 __all__ = ["put"]
 
@@ -23,12 +22,5 @@ def put(
     :param dedupe_key: the same key again is the same fact.
     :param payload: JSON values that a message is made of.
     """
-    if session.scalar(select(OutboxRow.id).where(OutboxRow.dedupe_key == dedupe_key)) is not None:
-        return False
     values = {"kind": kind, "dedupe_key": dedupe_key, "payload": dict(payload), "execution_id": execution_id}
-    try:
-        with session.begin_nested():
-            session.execute(insert(OutboxRow).values(**values))
-    except IntegrityError:
-        return False
-    return True
+    return insert_if_absent(session, OutboxRow, values)

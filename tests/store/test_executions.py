@@ -96,6 +96,14 @@ def test_an_entry_and_its_fact_are_stored_together_or_not_at_all(session) -> Non
     assert len(entries_of(session, NAME)) == 1
 
 
+def test_what_is_rolled_back_leaves_nothing(session) -> None:
+    """Also on SQLite, whose driver commits what is released in a savepoint that a transaction begins with."""
+    open_execution(session, run_facts(), context_of(), "the text")
+    session.rollback()
+    for table in (ExecutionRow, DocumentRow, AuditChainRow):
+        assert session.scalar(select(func.count()).select_from(table)) == 0
+
+
 def test_secrets_are_masked_before_they_are_stored(session) -> None:
     _open(session, conf={"api_key": "s3cr3t-value"})
     assert "s3cr3t-value" not in "".join(entry.to_line() for entry in entries_of(session, NAME))
