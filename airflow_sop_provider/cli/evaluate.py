@@ -78,7 +78,7 @@ def _executor(suite: LoadedSuite, log: Path | None, airflow: str | None, token: 
     try:
         import httpx
     except ImportError as error:
-        raise click.ClickException("--airflow needs httpx, which is missing: install airflow-sop-provider again.") from error
+        raise click.ClickException("--airflow needs httpx: install airflow-sop-provider again.") from error
     from airflow_sop_provider.evals.on_airflow import AirflowError, OnAirflow
 
     with httpx.Client(base_url=airflow.rstrip("/"), timeout=60.0, trust_env=False) as client:
