@@ -93,6 +93,18 @@ def test_an_up_to_date_database_is_left_alone(tmp_path, monkeypatch):
     assert len(calls) == 2
 
 
+def test_a_new_migration_of_ours_is_run_although_the_version_is_the_same(tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    versions = checkout / "airflow_sop_provider" / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    monkeypatch.setattr(instance_module, "ROOT", checkout)
+    made = Instance(home=tmp_path / "home", sops=tmp_path, fleet=tmp_path)
+    before = made._database_identity()
+    assert made._database_identity() == before
+    (versions / "0002_more.py").write_text("revision = '0002'\n")
+    assert made._database_identity() != before
+
+
 def test_a_failed_migration_is_one_sentence(tmp_path, monkeypatch):
     made = Instance(home=tmp_path)
     made.prepare()

@@ -142,7 +142,9 @@ class Instance:
             for found in distributions()
             if found.name.startswith(("apache-airflow", "airflow-sop-provider"))
         )
-        return hashlib.sha256("\n".join([*parts, self.database]).encode()).hexdigest()
+        migrations = sorted((ROOT / "airflow_sop_provider" / "migrations" / "versions").glob("*.py"))
+        ours = [hashlib.sha256(path.read_bytes()).hexdigest() for path in migrations]  # a checkout has no new version
+        return hashlib.sha256("\n".join([*parts, *ours, self.database]).encode()).hexdigest()
 
     def _database_exists(self) -> bool:
         return bool(self.database) or (self.home / "airflow.db").exists()
