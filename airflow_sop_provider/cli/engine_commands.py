@@ -93,6 +93,27 @@ def cancel(execution: str, reason: str | None, url: str) -> int:
     return executions.cancel(url, execution, reason)
 
 
+@click.command(short_help="Show or change the mode of a control.")
+@click.argument("sop")
+@click.argument("mode", required=False, type=click.Choice(["auto", "system_design", "agent_centric"]))
+@click.option("--reason", help="Why; kept with the change and in the audit log.")
+@_URL
+@_JSON
+def mode(sop: str, mode: str | None, reason: str | None, url: str, as_json: bool) -> int:
+    """Show the mode of a control in an Airflow and how it was changed; with MODE change it, if its steps allow that.
+
+    It holds for executions that start from then on. `sop set-mode` does the same to a file, without an Airflow.
+
+    \b
+    Examples:
+      sop mode package-brief
+      sop mode package-brief system_design --reason "the steps are to be seen one by one"
+    """
+    from airflow_sop_provider.cli import executions
+
+    return executions.show_mode(url, sop, mode, reason, as_json=as_json)
+
+
 @click.command("executions", short_help="List executions.")
 @click.option("--sop", help="Of this SOP only.")
 @click.option("--control", help="Of this control only.")
@@ -140,4 +161,4 @@ def export(execution: str, output: Path | None, url: str) -> int:
     return executions.export(url, execution, output)
 
 
-COMMANDS = (submit, status, result, cancel, list_executions, export)
+COMMANDS = (submit, status, result, cancel, list_executions, mode, export)

@@ -15,7 +15,7 @@ import click
 from airflow_sop_provider.cli.console import read_sop
 from airflow_sop_provider.client import EngineError, ExecutionCoordinator, ExecutionStatus, RefusedError
 
-__all__ = ["cancel", "export", "list_executions", "show_result", "show_status", "submit", "validate_tools"]
+__all__ = ["cancel", "export", "list_executions", "show_mode", "show_result", "show_status", "submit", "validate_tools"]
 
 _SUCCESS = "COMPLETED"
 
@@ -87,6 +87,22 @@ def cancel(url: str, execution: str, reason: str | None) -> int:
     with _engine(url) as engine:
         engine.cancel_execution(execution, reason)
     click.echo(f"{execution} is cancelled; its running steps end within seconds", err=True)
+    return 0
+
+
+def show_mode(url: str, sop: str, mode: str | None, reason: str | None, *, as_json: bool) -> int:
+    """Print the mode of a control, changed before if one is given."""
+    with _engine(url) as engine:
+        found = engine.mode(sop) if mode is None else engine.change_mode(sop, mode, reason)
+    if as_json:
+        click.echo(json.dumps(found))
+        return 0
+    click.echo(f"{sop}: {found['mode']}, runs as {found['runs_as']}: {found['reason']}")
+    for change in found["changes"]:
+        why = f": {change['reason']}" if change["reason"] else ""
+        click.echo(
+            f"  {change['changed_at']}  {change['old_mode']} -> {change['new_mode']} by {change['changed_by']}{why}"
+        )
     return 0
 
 

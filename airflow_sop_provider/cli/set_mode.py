@@ -1,13 +1,7 @@
-"""`sop set-mode`: change the execution mode in an SOP's file, and nothing else in it.
-
-The file is replaced in one move, so that a dag-processor never reads half of it, and keeps its permissions.
-"""
+"""`sop set-mode`: change the execution mode in an SOP's file, and nothing else in it."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +10,7 @@ import click
 from airflow_sop_provider.cli.console import SopFileError, read_sop
 from airflow_sop_provider.sop import SopError, set_mode
 from airflow_sop_provider.sop.models import Mode
+from airflow_sop_provider.sop.replace_file import replace_file
 
 __all__ = ["change_mode"]
 
@@ -34,20 +29,7 @@ def change_mode(file: Path, mode: str) -> None:
         changed = set_mode(loaded.text, cast(Mode, mode), str(file))
     except SopError as error:
         raise SopFileError(error) from error
-    _replace(file, changed)
+    replace_file(file, changed)
     chosen = read_sop(file).mode
     runs_as = f" It runs as {chosen.mode}: {chosen.reason}." if mode == "auto" else ""
     click.echo(f"{file}: mode {loaded.sop.mode} -> {mode}.{runs_as}")
-
-
-def _replace(file: Path, text: str) -> None:
-    target = file.resolve()  # a link stays a link
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".sop-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as copy:
-            copy.write(text)
-        shutil.copymode(target, name)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise

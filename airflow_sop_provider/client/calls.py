@@ -12,9 +12,11 @@ import httpx
 
 __all__ = ["Call", "EngineError", "ExecutionStatus", "NotAllowedError", "RefusedError", "cancel_call", "checked"]
 __all__ += [
+    "change_mode_call",
     "execution_call",
     "export_call",
     "list_call",
+    "mode_call",
     "parts_of",
     "snapshot_call",
     "status_call",
@@ -126,6 +128,17 @@ def snapshot_call(sop: str, servers: Mapping[str, Sequence[str]]) -> Call:
     """Return the request that takes an SOP's tools as validated."""
     body = {"servers": {server: list(tools) for server, tools in servers.items()}}
     return Call(method="PUT", path=f"{_BASE}/fleet/snapshots/{quote(sop, safe='')}", json=body)
+
+
+def mode_call(sop: str) -> Call:
+    """Return the request for the mode of a control."""
+    return Call(method="GET", path=f"{_BASE}/sops/{quote(sop, safe='')}/mode")
+
+
+def change_mode_call(sop: str, mode: str, reason: str | None) -> Call:
+    """Return the request that changes it; the same again changes nothing."""
+    body = {"mode": mode, "reason": reason}
+    return Call(method="PUT", path=f"{_BASE}/sops/{quote(sop, safe='')}/mode", json=body)
 
 
 def list_call(filters: Mapping[str, Any]) -> Call:

@@ -114,6 +114,19 @@ class ExecutionCoordinator:
         archive: bytes = self._send(calls.export_call(execution))
         return archive
 
+    def mode(self, sop: str) -> dict[str, Any]:
+        """Return the mode of a control, why it is that, and how it was changed."""
+        found: dict[str, Any] = self._send(calls.mode_call(sop))
+        return found
+
+    def change_mode(self, sop: str, mode: str, reason: str | None = None) -> dict[str, Any]:
+        """Change the mode of a control for the executions that follow.
+
+        :raises RefusedError: its steps do not allow that mode, each reason is named; nothing was changed.
+        """
+        found: dict[str, Any] = self._send(calls.change_mode_call(sop, mode, reason))
+        return found
+
     def list_executions(self, **filters: Any) -> dict[str, Any]:
         """Return a page of executions: ``executions`` and ``next_cursor``; see the API for the filters."""
         page: dict[str, Any] = self._send(calls.list_call(filters))
