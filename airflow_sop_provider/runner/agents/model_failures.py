@@ -20,14 +20,22 @@ class MalformedCallError(ValueError):
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what it was raised from, and what groups hold."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        if isinstance(seen, BaseExceptionGroup):
-            for inner in seen.exceptions:
-                yield from causes(inner)
-        seen = seen.__cause__
+    """Yield an error, what it was raised from, and what groups hold; each once.
+
+    A failure that is found in here and raised again becomes a cause of its own cause: the chain may be a ring.
+    """
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if one.__cause__ is not None:
+            waiting.append(one.__cause__)
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(reversed(one.exceptions))
 
 
 def classify_model(error: BaseException, model: str) -> StepFailureError | None:
