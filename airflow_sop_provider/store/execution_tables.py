@@ -98,6 +98,7 @@ class AttemptRow(Base):
         UniqueConstraint("task_instance_id", "attempt"),
         Index("idx_sop_attempt_execution_step", "execution_id", "step", "map_index", "attempt"),
         Index("idx_sop_attempt_pod_uid", "pod_uid"),
+        Index("idx_sop_attempt_container", "container"),
         Index("idx_sop_attempt_ended_at", "ended_at"),
         Index("idx_sop_attempt_state", "state"),
     )

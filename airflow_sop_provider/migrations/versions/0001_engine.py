@@ -357,6 +357,7 @@ def _sop_attempt() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_sop_attempt"),
         sa.UniqueConstraint("task_instance_id", "attempt", name="uq_sop_attempt_task_instance_id_attempt"),
     )
+    op.create_index("idx_sop_attempt_container", "sop_attempt", ["container"], unique=False)
     op.create_index("idx_sop_attempt_ended_at", "sop_attempt", ["ended_at"], unique=False)
     op.create_index(
         "idx_sop_attempt_execution_step", "sop_attempt", ["execution_id", "step", "map_index", "attempt"], unique=False
