@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from airflow_sop_provider.store.base import ID, ID_LENGTH, Base, JsonValue, UtcDateTime, utc_now
@@ -153,7 +153,10 @@ class SubmissionRow(Base):
 
 
 class CheckpointRow(Base):
-    """What an agent has done so far, for the attempt that comes after it."""
+    """What an agent has done so far, for the attempt that comes after it.
+
+    :ivar data: as text and not as JSONB, which forgets the order of keys: that in which the steps were done.
+    """
 
     __tablename__ = "sop_checkpoint"
 
@@ -161,5 +164,5 @@ class CheckpointRow(Base):
     step: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
     map_index: Mapped[int] = mapped_column(Integer, primary_key=True)
     attempt: Mapped[int] = mapped_column(Integer)
-    data: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)

@@ -13,10 +13,14 @@ from airflow_sop_provider.api.routes.runner import BODY_LIMIT
 from airflow_sop_provider.api.runner_auth import signing_key
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret, runner_token
+from airflow_sop_provider.runner.agents.checkpoint import EngineCheckpoint, NoCheckpoint, Progress
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
 from airflow_sop_provider.store.executions import open_execution
 from airflow_sop_provider.store.tables import AttemptRow
+from tests.client.conftest import url
 from tests.store.facts import attempt_key, context_of, run_facts
+
+__all__ = ["url"]
 
 V1 = "/api/v1/runner"
 NOW = datetime.now(UTC)
@@ -52,16 +56,29 @@ def test_events_are_stored_once(client, key) -> None:
 
 def test_a_checkpoint_is_kept_for_the_next_attempt(client, key) -> None:
     runner = caller(client, key)
-    assert runner.get(f"{V1}/checkpoint").json() == {"data": {}}
-    assert runner.put(f"{V1}/checkpoint", json={"data": {"done": ["a"]}}).status_code == 204
+    assert runner.get(f"{V1}/checkpoint").json() == {}
+    assert runner.put(f"{V1}/checkpoint", json={"done": ["a"]}).status_code == 204
     later = key.model_copy(update={"attempt": 2, "task_instance_id": "later"})
     with create_session() as session:
         execution = open_execution(session, run_facts(), context_of())
         begin_attempt(session, execution, AttemptBegin(key=later, kind="step"))
     second = caller(client, later)
-    assert second.get(f"{V1}/checkpoint").json() == {"data": {"done": ["a"]}}
-    assert second.put(f"{V1}/checkpoint", json={"data": {"done": ["a", "b"]}}).status_code == 204
-    assert runner.put(f"{V1}/checkpoint", json={"data": {}}).status_code == 409, "it was overtaken"
+    assert second.get(f"{V1}/checkpoint").json() == {"done": ["a"]}
+    assert second.put(f"{V1}/checkpoint", json={"done": ["a", "b"]}).status_code == 204
+    assert runner.put(f"{V1}/checkpoint", json={}).status_code == 409, "it was overtaken"
+
+
+async def test_an_agents_progress_comes_back_as_it_was(client, key, url, tmp_path) -> None:
+    """The runner's own client against the real endpoint: both sides mean the same."""
+    token = tmp_path / "token"
+    token.write_text(runner_token(key, signing_key(), timeout_seconds=60, now=NOW))
+    kept = EngineCheckpoint(f"{url}/sop", token, NoCheckpoint())
+    assert await kept.load() is None
+    progress = Progress(outputs={"second": 2, "first": {"b": 1, "a": 2}})
+    await kept.save(progress)
+    found = await kept.load()
+    assert found == progress
+    assert list(found.outputs) == ["second", "first"], "the order in which the steps were done"
 
 
 def test_other_tokens_open_nothing(client, key, admin) -> None:

@@ -46,14 +46,6 @@ class EventsAnswer(BaseModel):
     stored: int
 
 
-class Checkpoint(BaseModel):
-    """What an agent has done so far."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    data: dict[str, Any]
-
-
 @router.post("/events")
 def post_events(body: Events, runner: Runner, session: SessionDep) -> EventsAnswer:
     """Store events; what is stored already is passed over."""
@@ -65,14 +57,14 @@ def post_events(body: Events, runner: Runner, session: SessionDep) -> EventsAnsw
 
 
 @router.get("/checkpoint")
-def get_checkpoint(runner: Runner, session: SessionDep) -> Checkpoint:
-    """Return what an earlier attempt of this step has left, empty if nothing."""
+def get_checkpoint(runner: Runner, session: SessionDep) -> dict[str, Any]:
+    """Return what an earlier attempt of this step has left, just as it was put; ``{}`` if nothing."""
     row = session.get(CheckpointRow, (runner.execution_id, runner.step, runner.map_index))
-    return Checkpoint(data={} if row is None else row.data)
+    return {} if row is None else row.data
 
 
 @router.put("/checkpoint", status_code=status.HTTP_204_NO_CONTENT)
-def put_checkpoint(body: Checkpoint, runner: Runner, session: SessionDep) -> None:
+def put_checkpoint(body: dict[str, Any], runner: Runner, session: SessionDep) -> None:
     """Keep what an agent has done so far; an attempt that was overtaken by a later one is refused."""
     row = session.get(CheckpointRow, (runner.execution_id, runner.step, runner.map_index), with_for_update=True)
     if row is None:
@@ -80,4 +72,4 @@ def put_checkpoint(body: Checkpoint, runner: Runner, session: SessionDep) -> Non
         session.add(row)
     elif row.attempt > runner.attempt:
         raise HTTPException(status.HTTP_409_CONFLICT, f"Attempt {row.attempt} has gone on from here.")
-    row.attempt, row.data = runner.attempt, body.data
+    row.attempt, row.data = runner.attempt, body

@@ -418,7 +418,7 @@ def _sop_checkpoint() -> None:
         sa.Column("step", sa.String(length=250), nullable=False),
         sa.Column("map_index", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("data", _JSON, nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(
             ["execution_id"], ["sop_execution.id"], name="fk_sop_checkpoint_execution_id", ondelete="CASCADE"
