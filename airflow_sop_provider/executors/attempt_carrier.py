@@ -181,17 +181,16 @@ class AttemptCarrier:
         )
         await self._services.recorder.end(end)
 
-    async def _record_begin(self, payload: StepPayload | Failure) -> None:
+    async def _record_begin(self, payload: StepPayload) -> None:
         """Record that the attempt begins, before anything of it runs: no container is ever unknown."""
-        known = payload if isinstance(payload, StepPayload) else None
         begin = AttemptBegin(
             key=self._message.key,
-            kind="step" if known is None else known.kind,
+            kind=payload.kind,
             runtime=self._services.runtime.name,
             container=container_name(self._message.key),
-            data_sources={} if known is None else known.data_sources,
-            memory_bytes=None if known is None else known.memory_bytes,
-            cpu_millis=None if known is None else known.cpu_millis,
+            data_sources=payload.data_sources,
+            memory_bytes=payload.memory_bytes,
+            cpu_millis=payload.cpu_millis,
         )
         await self._services.recorder.begin(begin)
 
@@ -200,9 +199,9 @@ class AttemptCarrier:
     ) -> Callable[[], Awaitable[None]]:
         """Do what there is to do and return how to report it."""
         payload = _payload_of(self._message)
-        await self._record_begin(payload)
         if isinstance(payload, Failure):
             return partial(reporter.failed, payload, None, context)
+        await self._record_begin(payload)
         spec = await self._spec(payload, context)
         if isinstance(spec, Failure):
             return partial(reporter.failed, spec, payload, context)
