@@ -116,3 +116,11 @@ def test_a_failed_migration_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(instance_module.subprocess, "run", run)
     with pytest.raises(InstanceError, match=r"sqlite3.OperationalError: disk is full .*make clean"):
         made.migrate()
+
+
+def test_containers_are_given_no_address_of_this_machine_alone(tmp_path):
+    assert Instance(home=tmp_path).options()["sop"]["engine_url"].startswith("http://127.0.0.1:")
+    pods = Instance(home=tmp_path, overrides={"sop": {"runtime": "kubernetes"}})
+    assert "engine_url" not in pods.options()["sop"]
+    told = Instance(home=tmp_path, overrides={"sop": {"runtime": "kubernetes", "engine_url": "http://engine/sop"}})
+    assert told.options()["sop"]["engine_url"] == "http://engine/sop"

@@ -102,6 +102,8 @@ class Instance:
         sections["api_auth"]["jwt_secret"] = known["jwt_secret"]
         for section, options in (self.overrides or {}).items():
             sections.setdefault(section, {}).update(options)
+        if sections["sop"]["runtime"] != "local" and "engine_url" not in (self.overrides or {}).get("sop", {}):
+            del sections["sop"]["engine_url"]  # it is on loopback, which no container reaches
         # airflow.cfg is interpolated: a percent sign that means itself is doubled
         return {
             section: {key: value.replace("%", "%%") for key, value in options.items()}
