@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+
+from airflow_sop_provider.runs.tasks import by_task
 
 __all__ = ["MEMORY_XCOM_KEY", "MetadataDb", "XComValues"]
 
@@ -79,7 +81,7 @@ class MetadataDb:
             memory = [v for t, m, k, v in rows if k == MEMORY_XCOM_KEY and (t, m) == own]
             # Raw, because the API stores what it is given: decoding again would turn the text "1" into 1.
             values = [(t, m, v) for t, m, k, v in rows if k == XCOM_RETURN_KEY and t in task_ids]
-            return _by_task(values), (int(memory[0]) if memory else None)
+            return by_task(values), (int(memory[0]) if memory else None)
 
         return await self._run_until_answered(work)
 
@@ -177,16 +179,6 @@ def _outputs_query(dag_id: str, run_id: str, task_ids: Collection[str]) -> Any:
         )
         .order_by(XComModel.task_id, XComModel.map_index)
     )
-
-
-def _by_task(rows: Sequence[tuple[str, int, Any]]) -> XComValues:
-    values: XComValues = {}
-    for task_id, map_index, value in rows:
-        if map_index < 0:
-            values[task_id] = value
-        else:
-            values.setdefault(task_id, []).append(value)
-    return values
 
 
 def _chunks(task_instance_ids: Collection[str]) -> Iterator[list[UUID]]:

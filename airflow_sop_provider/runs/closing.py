@@ -16,6 +16,7 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.execution_context import ExecutionContext
 from airflow_sop_provider.engine.execution_state import ExecutionResult, ExecutionStatus, TaskState
 from airflow_sop_provider.runs.tasks import Try, outputs_of_run, task_states, tries_of_run
@@ -128,8 +129,6 @@ def _end(session: Session, row: ExecutionRow, one: Try) -> None:
 
 
 def _forgotten(row: ExecutionRow, attempt: AttemptRow) -> Try:
-    from airflow_sop_provider.contract.attempt import AttemptKey
-
     key = AttemptKey(
         sop=row.sop, run_id=row.run_id, step=attempt.step, map_index=attempt.map_index, attempt=attempt.attempt,
         task_instance_id=attempt.task_instance_id,
