@@ -71,7 +71,8 @@ def release(helm: Path, program: str, kubeconfig: str, tmp_path: Path) -> Iterat
     finally:
         command = [str(helm), "uninstall", name, "--namespace", airflow.namespace, "--kubeconfig", kubeconfig]
         subprocess.run(command, capture_output=True, check=False)
-        airflow("delete", "namespace", airflow.namespace, "--wait=false", check=False)
+        # helm keeps the runners' namespace, where somebody may want to look at what ran
+        airflow("delete", "namespace", airflow.namespace, runners.namespace, "--wait=false", check=False)
 
 
 def settings_of(release: Release, folder: Path) -> SopSettings:

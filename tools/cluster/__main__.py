@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tools.cluster import control_plane, images, network, node, simulation
+from tools.cluster import control_plane, images, network, network_policies, node, simulation
 from tools.cluster.binaries import build, version
 from tools.cluster.certificates import make_certificates
 from tools.cluster.clients import kubectl
@@ -74,9 +74,15 @@ def _simulate(layout: Layout, options: argparse.Namespace) -> None:
     print(f"{options.nodes} simulated nodes take pods that select {simulation.NODE_LABEL} and tolerate their taint.")
 
 
+def _enforce(layout: Layout, options: argparse.Namespace) -> None:
+    what = "Starting to enforce NetworkPolicies (building kube-router takes minutes the first time)"
+    _step(what, network_policies.start, layout, Daemons(layout))
+
+
 def _down(layout: Layout, options: argparse.Namespace) -> None:
     daemons = Daemons(layout)
     simulation.stop(layout, daemons)
+    network_policies.stop(daemons)
     daemons.stop("kubelet")
     if daemons.process("containerd") is not None:
         node.stop_containers(layout)
@@ -125,6 +131,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     simulate = commands.add_parser("simulate", help="add simulated nodes, for questions of scale")
     simulate.add_argument("--nodes", type=int, default=20, help="how many; each takes 500 pods (default: 20)")
     simulate.set_defaults(run=_simulate)
+    enforce = commands.add_parser("enforce", help="enforce NetworkPolicies from now on; not for questions of scale")
+    enforce.set_defaults(run=_enforce)
     down = commands.add_parser("down", help="end everything that `up` started")
     down.add_argument("--wipe", action="store_true", help="forget its state, too; programs and base images are kept")
     down.set_defaults(run=_down)

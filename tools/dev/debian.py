@@ -27,6 +27,7 @@ CLUSTER_PACKAGES: dict[str, str] = {
     "containernetworking-plugins": "host-local",
     "etcd-server": "etcd",
     "iptables": "iptables",
+    "ipset": "ipset",
     "iproute2": "ip",
     "mmdebstrap": "mmdebstrap",
     "podman": "podman",  # the container engine that tests of the Docker runtime use
