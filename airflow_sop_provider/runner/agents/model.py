@@ -11,6 +11,7 @@ from google.adk.models import BaseLlm, LLMRegistry
 from airflow_sop_provider.runner.agents.model_failures import MalformedCallError
 from airflow_sop_provider.runner.agents.scripted import PREFIX, ScriptedLlm
 from airflow_sop_provider.runner.agents.site import ModelEntry
+from airflow_sop_provider.runner.agents.structured import StructuredTurns
 from airflow_sop_provider.runner.failures import bad_configuration
 from airflow_sop_provider.runner.lines import Redactor
 
@@ -24,10 +25,11 @@ _KEY_VARIABLES = {"Gemini": "GOOGLE_API_KEY", "Claude": "ANTHROPIC_API_KEY"}
 """Where a provider's own library looks for its key."""
 
 
-def make_model(name: str, entry: ModelEntry, redactor: Redactor) -> BaseLlm:
+def make_model(name: str, entry: ModelEntry, redactor: Redactor, answer_schema: Any = None) -> BaseLlm:
     """Return the model of that name.
 
     :param entry: what the site says of it.
+    :param answer_schema: of its final answer: a JSON Schema, or anything else that ADK checks itself.
     :raises StepFailureError: exit 78 if there is no such model, or what it needs is not installed or not set.
     """
     target = entry.use or name
@@ -38,7 +40,12 @@ def make_model(name: str, entry: ModelEntry, redactor: Redactor) -> BaseLlm:
         return ScriptedLlm(target)
     try:
         if target.startswith(OPENAI):
-            return _openai(target.removeprefix(OPENAI), entry, key)
+            asked = _openai(target.removeprefix(OPENAI), entry, key)
+            schema = answer_schema if isinstance(answer_schema, dict) else None
+            wrapped = StructuredTurns(model=asked.model, inner=asked, answer_schema=schema)
+            return wrapped if entry.structured_turns else asked
+        if entry.structured_turns:
+            raise bad_configuration("models-file", f"`structured_turns` is for `openai:` models; `{target}` is none.")
         model = LLMRegistry.new_llm(target)
     except ImportError as error:
         raise bad_configuration("model-not-installed", f"`{target}` needs a package: {error}") from error

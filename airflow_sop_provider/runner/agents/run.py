@@ -124,8 +124,8 @@ class _Agent:
     async def answer(self) -> Any:
         work, config = self._work, self._work.config
         work.context.action("agent", f"Agent on {config.model}", model=config.model, agent_type=config.agent_type)
-        model = make_model(config.model, self._entry, work.context.redactor)
         instruction, message, schema = self._told()
+        model = make_model(config.model, self._entry, work.context.redactor, schema)
         async with contextlib.AsyncExitStack() as stack:
             sources = await open_sources(work, stack)
             await _settle(work, sources)

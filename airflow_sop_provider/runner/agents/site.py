@@ -49,6 +49,8 @@ class ModelEntry(_Model):
     :param base_url: endpoint of an OpenAI-compatible server, for ``openai:`` models.
     :param api_key: the key, as ``${NAME}``; None: what the provider's own library finds in the environment.
     :param timeout: seconds for one answer.
+    :param structured_turns: for ``openai:`` models that call functions badly or not at all: hold every turn to a JSON
+        schema of the calls and the answer instead.
     """
 
     use: str | None = None
@@ -56,6 +58,7 @@ class ModelEntry(_Model):
     api_key: str | None = Field(default=None, pattern=r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$")
     prices: Prices | None = None
     timeout: float = Field(default=120.0, gt=0)
+    structured_turns: bool = False
 
     def key(self) -> str | None:
         """Return the key's value.

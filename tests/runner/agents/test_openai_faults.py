@@ -3,63 +3,25 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.runner.agents.model_server import call as _call
+from tests.runner.agents.model_server import completion as _completion
+from tests.runner.agents.model_server import serving
+
 STEP = {"agent": {"instruction": "Say hello."}}
-
-
-def _completion(message: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
-    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    return {
-        "id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage,
-    }  # fmt: skip
-
-
-def _call(name: str, arguments: str) -> dict[str, Any]:
-    call = {"id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}}
-    return _completion({"content": None, "tool_calls": [call]}, "tool_calls")
-
-
-class _Model(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((body, self.headers["Authorization"]))
-        status, answer = self.server.answers[min(len(self.server.asked), len(self.server.answers)) - 1]
-        if answer == "hang":
-            time.sleep(30)
-        data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch) -> Iterator[Any]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Model)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None
-    server.asked, server.answers = [], []
-    entry = {"base_url": f"http://127.0.0.1:{server.server_port}/v1", "api_key": "${THE_KEY}", "timeout": 4.0}
-    (tmp_path / "models.yaml").write_text(json.dumps({"models": {"openai:*": entry}}))
     monkeypatch.setenv("SOP_MODELS", str(tmp_path / "models.yaml"))
     monkeypatch.setenv("THE_KEY", "sk-very-secret")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(tmp_path) as server:
+        yield server
 
 
 AGENT = {"model": "openai:some-model", "temperature": 0.5, "max_tokens": 77}
