@@ -61,6 +61,7 @@ class SopSettings:
     :param batch_slots: slots of a new pool ``sop_batch``.
     :param gpu_resource: Kubernetes' name of a GPU.
     :param engine_url: where a step's pod reaches the engine, None: nowhere.
+    :param fleet_url: where it reaches the fleet's gateway, None: at the engine.
     :param docker_network: network of Docker containers.
     :param audit_signing_key: 64 hex digits, None: the key is in ``audit_key_file``, which is made when it is missing.
     :param audit_digest_folder: second place of signed digests: a folder, or a URL that ObjectStoragePath knows.
@@ -91,6 +92,7 @@ class SopSettings:
     gpu_resource: str
     docker_network: str
     engine_url: str | None
+    fleet_url: str | None = None
     audit_signing_key: str | None = field(default=None, repr=False)
     audit_key_file: Path = Path("sop/audit.key")
     audit_digest_folder: str = "sop/audit-digests"
@@ -137,6 +139,7 @@ def read_settings() -> SopSettings:
         gpu_resource=_text("gpu_resource"),
         docker_network=_text("docker_network"),
         engine_url=_url("engine_url"),
+        fleet_url=_url("fleet_url"),
         audit_signing_key=_text("audit_signing_key") or None,
         audit_key_file=_path("audit_key_file", home / "sop" / "audit.key"),
         audit_digest_folder=_text("audit_digest_folder") or str(home / "sop" / "audit-digests"),

@@ -72,6 +72,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "",
         example="http://airflow-api-server.airflow:8080/sop",
     ),
+    "fleet_url": _option(
+        "Address of the fleet's gateway where it runs on its own (``sop fleet serve``, a Deployment of the chart), with"
+        " ``engine_url`` set. Empty: the gateway in the API server.",
+        "",
+        example="http://sop-engine-fleet.airflow:8443/fleet",
+    ),
     "escalation_channels": _option(
         "Who hears of every escalation, beside those that an SOP names: a JSON list of notifiers of Airflow, each with"
         " ``notifier`` (dotted path of its class) and ``kwargs``. Secrets belong into connections, not here.",

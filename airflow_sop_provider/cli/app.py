@@ -266,6 +266,26 @@ def fleet_test(servers: tuple[str, ...], path: Path, as_json: bool) -> int:
     return test_servers(path, servers, as_json=as_json)
 
 
+@fleet.command("serve", short_help="Run the gateway as a service of its own.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True, help="Port to listen on.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve.")
+def fleet_serve(host: str, port: int, workers: int) -> None:
+    """Serve the fleet's gateway apart from Airflow's API server, which else does it.
+
+    Needs Airflow's configuration (metadata database, secrets, `[sop] fleet_file`). Steps use it once `[sop] fleet_url`
+    names it; GET /health says whether it can serve. It speaks HTTP: end TLS before it.
+
+    \b
+    Examples:
+      sop fleet serve
+      sop fleet serve --host 0.0.0.0 --port 8443 --workers 4
+    """
+    from airflow_sop_provider.api.gateway_app import serve
+
+    serve(host, port, workers)
+
+
 @app.command("eval", short_help="Run an SOP over a table of cases and score it.")
 @click.argument("suite", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")

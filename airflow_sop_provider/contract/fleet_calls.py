@@ -21,8 +21,8 @@ gateway makes an idempotency key, so that a repeated attempt does not repeat a c
 MAX_RETRIES_META = "airflow-sop/max-retries"
 """Key of a request's ``_meta``: retries the step allows; the gateway makes at most three."""
 
-GATEWAY_PATH = "/fleet/{server}/mcp"
-"""Path of a server's endpoint below the engine's address."""
+GATEWAY_PATH = "/{server}/mcp"
+"""Path of a server's endpoint below the gateway's address."""
 
 PROTOCOL_VERSION = "2026-07-28"
 """MCP's version in which a call is one request without a handshake."""

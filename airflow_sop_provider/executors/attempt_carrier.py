@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from airflow_sop_provider.airflow_settings import SopSettings
 from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload, container_name
-from airflow_sop_provider.contract.engine_access import ENGINE_URL
+from airflow_sop_provider.contract.engine_access import ENGINE_URL, FLEET_URL
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, item_of
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import Failure, classify
@@ -272,12 +272,14 @@ class AttemptCarrier:
 
         Not where an image of the author's choice runs: that calls no engine.
         """
-        url = self._services.settings.engine_url
+        settings = self._services.settings
+        url = settings.engine_url
         if url is None or spec.image is not None:
             return spec
         token = self._services.token(self._message.key, spec.timeout_seconds)
         files = {**spec.files, ENGINE_TOKEN_FILE: token.encode()}
-        return replace(spec, files=files, env={**spec.env, ENGINE_URL: url})
+        fleet = {FLEET_URL: settings.fleet_url} if settings.fleet_url else {}
+        return replace(spec, files=files, env={**spec.env, ENGINE_URL: url, **fleet})
 
     async def _nothing_to_undo(self, payload: StepPayload) -> str | None:
         key = self._message.key

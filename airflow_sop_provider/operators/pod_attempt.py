@@ -81,7 +81,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
     from kubernetes.client import models as k8s
 
     seccomp = k8s.V1SeccompProfile(type="RuntimeDefault")
-    engine = engine_access(settings.engine_url)
+    engine = engine_access(settings.engine_url, settings.fleet_url)
     return {
         "name": container_name(assignment.key),
         "random_name_suffix": False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_sop_provider.contract.engine_access import ENGINE_AUDIENCE, ENGINE_URL, TOKEN_FILE
+from airflow_sop_provider.contract.engine_access import ENGINE_AUDIENCE, ENGINE_URL, FLEET_URL, TOKEN_FILE
 
 if TYPE_CHECKING:
     from kubernetes.client import models as k8s
@@ -34,8 +34,11 @@ class EngineAccess:
     mounts: tuple[k8s.V1VolumeMount, ...] = ()
 
 
-def engine_access(url: str | None) -> EngineAccess:
-    """Return the access to the engine at ``url``, that of nobody for None."""
+def engine_access(url: str | None, fleet_url: str | None = None) -> EngineAccess:
+    """Return the access to the engine at ``url``, that of nobody for None.
+
+    :param fleet_url: the fleet's gateway, None: it is part of the engine.
+    """
     if url is None:
         return EngineAccess()
     from kubernetes.client import models as k8s
@@ -48,6 +51,7 @@ def engine_access(url: str | None) -> EngineAccess:
         environment=(
             k8s.V1EnvVar(name=ENGINE_URL, value=url),
             k8s.V1EnvVar(name=TOKEN_FILE, value=f"{TOKEN_FOLDER}/token"),
+            *([k8s.V1EnvVar(name=FLEET_URL, value=fleet_url)] if fleet_url else ()),
         ),
         volumes=(k8s.V1Volume(name=_VOLUME, projected=projected),),
         mounts=(k8s.V1VolumeMount(name=_VOLUME, mount_path=TOKEN_FOLDER, read_only=True),),

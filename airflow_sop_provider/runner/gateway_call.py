@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_sop_provider import __version__
-from airflow_sop_provider.contract.engine_access import ENGINE_URL, TOKEN_FILE
+from airflow_sop_provider.contract.engine_access import TOKEN_FILE, fleet_address
 from airflow_sop_provider.contract.exit_codes import ErrorType, ExitCode
 from airflow_sop_provider.contract.fleet_calls import (
     ERROR_META,
@@ -46,15 +46,15 @@ _LARGEST_ANSWER = 64 * 1024 * 1024
 
 
 def gateway_from(environ: Mapping[str, str]) -> GatewayCaller | None:
-    """Return the caller for the engine that the environment names, None if it names none."""
-    url, token = environ.get(ENGINE_URL), environ.get(TOKEN_FILE)
+    """Return the caller for the gateway that the environment names, None if it names none."""
+    url, token = fleet_address(environ), environ.get(TOKEN_FILE)
     return GatewayCaller(url, Path(token)) if url and token else None
 
 
 class GatewayCaller:
     """Calls tools through the gateway.
 
-    :param url: the engine's address.
+    :param url: the gateway's address.
     :param token_file: holds the attempt's token.
     """
 

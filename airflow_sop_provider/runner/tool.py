@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_sop_provider.contract.engine_access import ENGINE_URL, TOKEN_FILE
+from airflow_sop_provider.contract.engine_access import TOKEN_FILE, fleet_address
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, not_allowed
 from airflow_sop_provider.runner.step_context import StepContext, ToolCaller
 from airflow_sop_provider.runner.values import check_size, digest, to_json
@@ -80,7 +80,7 @@ def server_of(path: Path | None, name: str) -> StdioServer | HttpServer:
 
 def _gateway_caller(context: StepContext) -> ToolCaller | None:
     """Return what calls through the engine's gateway, None if this container was given no engine."""
-    if not os.environ.get(ENGINE_URL):
+    if fleet_address(os.environ) is None:
         return None
     from airflow_sop_provider.runner.gateway_call import gateway_from  # HTTP: only steps that use it pay for it
 

@@ -23,3 +23,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "sop.attemptLabels" -}}
 app.kubernetes.io/managed-by: airflow-sop-provider
 {{- end -}}
+
+{{- define "sop.gatewayName" -}}
+{{- printf "%s-fleet" .Release.Name -}}
+{{- end -}}
+
+{{- define "sop.gatewayLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: fleet-gateway
+{{- end -}}

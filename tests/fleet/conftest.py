@@ -115,4 +115,4 @@ def call(fleet, tmp_path):
 def runner(fleet, folder, *tools, **attempt):
     path = folder / f"token-{len(fleet.attempts)}"
     path.write_text(fleet.token(*tools, **attempt) + "\n")
-    return GatewayCaller(fleet.url, path)
+    return GatewayCaller(f"{fleet.url}/fleet", path)

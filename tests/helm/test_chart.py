@@ -14,6 +14,8 @@ import yaml
 from kubernetes_validate import validate
 from kubernetes_validate.utils import all_versions
 
+from airflow_sop_provider.api.gateway_app import HEALTH
+from airflow_sop_provider.cli.app import app
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
 from airflow_sop_provider.fleet.registry import load_fleet
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
@@ -34,6 +36,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rbac": {"podOperator": True},
         "networkPolicy": {"fleet": {"podLabels": {"app": "fleet"}}, "model": {"cidrs": ["10.1.2.3/32", "fd00::/8"]}},
         "fleet": {"servers": {"docs": {"transport": "http", "url": "https://docs.example/mcp"}}},
+    },
+    "gateway": {
+        "gateway": {
+            "create": True,
+            "extraEnv": [{"name": "CRM_TOKEN", "valueFrom": {"secretKeyRef": {"name": "crm", "key": "token"}}}],
+            "image": {"pullSecrets": ["registry"]},
+            "nodeSelector": {"pool": "control"},
+            "tolerations": [{"operator": "Exists"}],
+        },
+        "fleet": {"servers": {"crm": {"transport": "http", "url": "https://crm.example/mcp"}}},
     },
     "nothing": {
         "runners": {"createNamespace": False, "namespace": ""},
@@ -123,6 +135,63 @@ def test_steps_reach_only_what_they_need(render: Render) -> None:
     assert not any("to" not in rule or not rule["to"] for rule in everything), "a rule without peers allows all"
 
 
+def _gateway(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [one for one in of_kind(objects, kind) if one["metadata"]["name"] == "sop-engine-fleet"]
+    return found
+
+
+def test_a_gateway_of_its_own_is_the_only_door_and_only_steps_come_to_it(render: Render) -> None:
+    assert of_kind(render(), "Deployment") == []
+    objects = render(**VARIANTS["gateway"])
+    labels = _gateway(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    service = _gateway(objects, "Service")["spec"]
+    assert service["selector"].items() <= labels.items()
+    (steps,) = [one for one in of_kind(objects, "NetworkPolicy") if one["metadata"]["name"] == "sop-engine-steps"]
+    (way,) = [
+        rule for rule in steps["spec"]["egress"] if rule["to"][0]["podSelector"]["matchLabels"] == service["selector"]
+    ]
+    assert way["ports"] == [{"protocol": "TCP", "port": service["ports"][0]["port"]}]
+    (come,) = _gateway(objects, "NetworkPolicy")["spec"]["ingress"]
+    (peer,) = come["from"]
+    assert peer["podSelector"]["matchLabels"] == MANAGED_BY
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "sop-runners"}
+
+
+def test_the_gateways_pod_is_as_confined_as_a_step_and_runs_a_command_that_exists(render: Render) -> None:
+    objects = render(**VARIANTS["gateway"])
+    pod = _gateway(objects, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}
+    }  # fmt: skip
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["serviceAccountName"] == _gateway(objects, "ServiceAccount")["metadata"]["name"]
+    assert not any("fleet" in str(one.get("subjects")) for one in of_kind(objects, "RoleBinding")), "no rights"
+    assert container["command"] == ["sop"]
+    command = app.commands["fleet"].commands["serve"]  # type: ignore[attr-defined]
+    parsed = command.make_context("serve", container["args"][2:]).params
+    assert parsed == {"host": "0.0.0.0", "port": 8443, "workers": 1}
+    assert container["readinessProbe"]["httpGet"]["path"] == HEALTH
+    for variable in container["env"]:
+        if "value" not in variable:
+            assert "secretKeyRef" in variable["valueFrom"], "a secret is never written into the pod"
+    named = {name.removeprefix("AIRFLOW__SOP__").lower() for name in _names(container) if "__SOP__" in name}
+    assert named <= set(PROVIDER_INFO["config"][CONFIG_SECTION]["options"])
+
+
+def _names(container: dict[str, Any]) -> list[str]:
+    return [variable["name"] for variable in container["env"]]
+
+
+def test_a_changed_fleet_gives_new_gateways(render: Render) -> None:
+    values = VARIANTS["gateway"]
+    before, after = (
+        _gateway(render(**{**values, "fleet": {"servers": servers}}), "Deployment")["spec"]["template"]["metadata"]
+        for servers in (values["fleet"]["servers"], {})
+    )
+    assert before["annotations"] != after["annotations"]
+
+
 def test_priorities_are_those_of_the_language_in_their_order(render: Render) -> None:
     classes = {found["metadata"]["name"]: found["value"] for found in of_kind(render(), "PriorityClass")}
     assert set(classes) == {f"sop-{priority}" for priority in PRIORITY_WEIGHTS}
@@ -197,7 +266,7 @@ def test_the_readme_has_a_line_for_every_value() -> None:
     rows = set(re.findall(r"^\| `([^`]+)` \|", (CHART / "README.md").read_text(), re.MULTILINE))
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     # what is an open map of names is one value
-    maps = {"quota.hard", "limitRange.defaultRequest", "limitRange.default", "limitRange.max"}
+    maps = {"quota.hard", "limitRange.defaultRequest", "limitRange.default", "limitRange.max", "gateway.resources"}
     assert rows == set(_leaves(values, maps))
 
 

@@ -14,6 +14,7 @@ from kubernetes_validate import validate
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload, Verdict, container_name
+from airflow_sop_provider.contract.engine_access import fleet_address
 from airflow_sop_provider.contract.portable import COPY_MODULE, RUNNER_FOLDER, start_command
 from airflow_sop_provider.contract.verdict_lines import lines_of
 from airflow_sop_provider.engine.failures import classify
@@ -138,6 +139,16 @@ def test_with_an_engine_a_pod_has_a_token_for_it_and_for_nothing_else(monkeypatc
     assert (mount["mountPath"], mount["readOnly"]) == ("/var/run/secrets/sop-engine", True)
     assert spec["automountServiceAccountToken"] is False
     validate(pod, "1.34.0", strict=True)
+
+
+def test_a_gateway_of_its_own_is_named_beside_the_engine(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__ENGINE_URL", ENGINE)
+    monkeypatch.setenv("AIRFLOW__SOP__FLEET_URL", "https://fleet.example/fleet/")
+    (container,) = pod_manifest(assignment(), read_settings())["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert fleet_address(environment) == "https://fleet.example/fleet"
+    assert fleet_address({"SOP_ENGINE_URL": ENGINE}) == f"{ENGINE}/fleet"
+    assert fleet_address({}) is None
 
 
 def test_the_operators_own_pod_has_the_same_token(monkeypatch):

@@ -20,7 +20,7 @@ from google.genai import types
 from mcp import Client
 from mcp.types import Tool
 
-from airflow_sop_provider.contract.engine_access import ENGINE_URL, TOKEN_FILE
+from airflow_sop_provider.contract.engine_access import TOKEN_FILE, fleet_address
 from airflow_sop_provider.contract.exit_codes import ErrorType
 from airflow_sop_provider.contract.fleet_calls import GATEWAY_PATH
 from airflow_sop_provider.fleet.registry import HttpServer, StdioServer
@@ -152,7 +152,7 @@ async def _connect(
 
 def _server(work: Work, name: str) -> StdioServer | HttpServer:
     """Return where a server's tools are listed: at the engine's gateway, or at the server without an engine."""
-    url, token = os.environ.get(ENGINE_URL), os.environ.get(TOKEN_FILE)
+    url, token = fleet_address(os.environ), os.environ.get(TOKEN_FILE)
     if not (url and token):
         return server_of(work.context.fleet, name)
     try:
@@ -161,4 +161,4 @@ def _server(work: Work, name: str) -> StdioServer | HttpServer:
         raise bad_configuration("no-token", f"The attempt's token cannot be read: {error}") from error
     work.context.redactor.add(bearer)
     headers = {"Authorization": f"Bearer {bearer}"}
-    return HttpServer(transport="http", url=url.rstrip("/") + GATEWAY_PATH.format(server=name), headers=headers)
+    return HttpServer(transport="http", url=url + GATEWAY_PATH.format(server=name), headers=headers)
