@@ -16,10 +16,12 @@ from airflow_sop_provider.contract.exit_codes import (
 from airflow_sop_provider.contract.payload import StepPayload
 from airflow_sop_provider.contract.verdict import (
     TERMINATION_MESSAGE_LIMIT,
+    UnreadableVerdictError,
     Usage,
     Verdict,
     VerdictError,
     VerdictStatus,
+    read_verdict,
 )
 
 __all__ = [
@@ -30,10 +32,12 @@ __all__ = [
     "ErrorType",
     "ExitCode",
     "StepPayload",
+    "UnreadableVerdictError",
     "Usage",
     "Verdict",
     "VerdictError",
     "VerdictStatus",
     "container_name",
     "error_type_of_exit_code",
+    "read_verdict",
 ]

@@ -11,16 +11,43 @@ import hashlib
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
 
-__all__ = ["TERMINATION_MESSAGE_LIMIT", "Usage", "Verdict", "VerdictError", "VerdictStatus"]
+__all__ = [
+    "TERMINATION_MESSAGE_LIMIT",
+    "UnreadableVerdictError",
+    "Usage",
+    "Verdict",
+    "VerdictError",
+    "VerdictStatus",
+    "read_verdict",
+]
 
 TERMINATION_MESSAGE_LIMIT = 4096
 """Bytes a container's termination message may hold (Kubernetes API, ``terminationMessagePath``)."""
 
 VerdictStatus = Literal["succeeded", "failed", "skipped"]
+
+
+class UnreadableVerdictError(ValueError):
+    """A verdict is there and cannot be read; the message names what of it.
+
+    :param foreign: it is whole JSON and no verdict that this release knows, as a runner of another release writes it:
+        another attempt would come to the same.
+    """
+
+    def __init__(self, message: str, *, foreign: bool) -> None:
+        super().__init__(message)
+        self.foreign = foreign
+
+    def as_evidence(self, where: str) -> dict[str, Any]:
+        """Return it as a runtime notes it for `engine.failures`.
+
+        :param where: what the verdict was read from.
+        """
+        return {"verdict_problem": f"{where}: {self}", **({"verdict_foreign": True} if self.foreign else {})}
 
 
 class _Model(BaseModel):
@@ -117,6 +144,19 @@ class Verdict(_Model):
         """Return whether its outputs and events are in the copy of at most ``limit`` bytes."""
         copy = Verdict.model_validate_json(self.to_termination_message(limit))
         return not copy.outputs_dropped and not copy.events_dropped
+
+
+def read_verdict(text: str | bytes) -> Verdict:
+    """Return the verdict that a runner has written.
+
+    :raises UnreadableVerdictError: it is none, or one of a release that says more than this one knows.
+    """
+    try:
+        return Verdict.model_validate_json(text)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        places = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in found[:3])
+        raise UnreadableVerdictError("; ".join(places), foreign=found[0]["type"] != "json_invalid") from error
 
 
 def _keep(verdict: Verdict) -> Verdict:

@@ -194,10 +194,21 @@ def _from_exit(evidence: Evidence) -> Failure:
     if code is None and evidence.signal is not None:
         return _failure(evidence, ErrorType.CRASH, "signal", f"signal {evidence.signal} ended the attempt")
     error_type = error_type_of_exit_code(code) if code is not None else ErrorType.CRASH
+    if problem := evidence.details.get("verdict_problem"):
+        return _from_unreadable(evidence, str(problem), error_type)
     if error_type is None or code is None:
         how = "with exit code 0" if code == 0 else "and its exit code could not be learned"
         return _failure(evidence, ErrorType.CRASH, "no-verdict", f"the attempt ended without a verdict, {how}")
     return _failure(evidence, error_type, f"exit-{code}", f"the attempt ended without a verdict, with exit code {code}")
+
+
+def _from_unreadable(evidence: Evidence, problem: str, error_type: ErrorType | None) -> Failure:
+    """Return the failure of an attempt that has left a verdict which nobody here can read; nothing is guessed of it."""
+    text = f"the attempt's verdict cannot be read ({problem})"
+    if not evidence.details.get("verdict_foreign"):
+        return _failure(evidence, error_type or ErrorType.CRASH, "bad-verdict", f"{text}; was the disk full?")
+    text += "; its runner is of another release than this Airflow: install the same airflow-sop-provider in both"
+    return _failure(evidence, error_type or ErrorType.PERMANENT, "bad-verdict", text)
 
 
 def _failure(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_sop_provider.contract.exit_codes import ErrorType
-from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.contract.verdict import UnreadableVerdictError, Verdict
 from airflow_sop_provider.runtimes.base import (
     FILES_FOLDER,
     MANAGED_BY,
@@ -278,9 +278,12 @@ class DockerRuntime:
                     return Outcome(evidence={"reason": "ContainerDeleted", "started": True, "runtime": self.name})
                 if is_over(found):
                     stopped = handle.name in self._stopped
-                    verdict = await self._verdict(container)
+                    verdict, problem = await self._verdict(container)
                     outcome = outcome_of(found, verdict, stopped=stopped, tells_oom=await self._engine_tells_oom())
-                    return outcome if verdict is not None else replace(outcome, events=await self._events(container))
+                    if verdict is not None:
+                        return outcome
+                    evidence = {**outcome.evidence, **problem}
+                    return replace(outcome, evidence=evidence, events=await self._events(container))
                 await self._wait_until_over_or_late(container, found)
             except DockerError as error:
                 log.warning("container %s cannot be followed: %s", handle.name, error)
@@ -295,14 +298,17 @@ class DockerRuntime:
         except TimeoutError:
             await container.stop(t=_TIMEOUT_GRACE_SECONDS)
 
-    async def _verdict(self, container: DockerContainer) -> Verdict | None:
+    async def _verdict(self, container: DockerContainer) -> tuple[Verdict | None, dict[str, Any]]:
+        """Return the verdict, or as evidence why what is there cannot be read."""
         from aiodocker.exceptions import DockerError
 
         try:
-            return verdict_of(await container.get_archive(VERDICT_PATH))
+            return verdict_of(await container.get_archive(VERDICT_PATH)), {}
+        except UnreadableVerdictError as error:
+            return None, error.as_evidence(VERDICT_PATH)
         except DockerError as error:
             if error.status == _NOT_FOUND:
-                return None
+                return None, {}
             raise
 
     async def _events(self, container: DockerContainer) -> tuple[dict[str, Any], ...]:

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
 from airflow_sop_provider.audit.event_lines import read_events, without_identity
 from airflow_sop_provider.contract.portable import RUNNER_FOLDER, start_command
-from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.contract.verdict import Verdict, read_verdict
 from airflow_sop_provider.runtimes.base import (
     CONTAINER_USER,
     EVENTS_FILE,
@@ -185,14 +183,14 @@ def outcome_of(
 
 
 def verdict_of(archive: tarfile.TarFile) -> Verdict | None:
-    """Return the verdict in an archive of its file, None if it holds none."""
+    """Return the verdict in an archive of its file, None if it holds none.
+
+    :raises UnreadableVerdictError: what it holds cannot be read.
+    """
     for member in archive.getmembers():
         content = archive.extractfile(member)
         if content is not None:
-            try:
-                return Verdict.model_validate_json(content.read())
-            except ValidationError:
-                return None
+            return read_verdict(content.read())
     return None
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.contract.verdict import UnreadableVerdictError, Verdict, read_verdict
 from airflow_sop_provider.runtimes.base import Outcome
 from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
 
@@ -49,6 +47,7 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
     if ended is None:
         started = has_started(pod, container)
         return Outcome(evidence={**evidence, "started": started}, timed_out=reason == "DeadlineExceeded")
+    verdict: Verdict | None = None
     if ended.get("reason") in _NOT_STARTED_EXITS:
         text = str(ended.get("message") or ended["reason"])[:1000]
         if _MEMORY_IS_SHORT in text.lower():
@@ -57,7 +56,11 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
             evidence["exec_error"] = text
         else:  # such as a kubelet or containerd that ended just then
             evidence |= {"started": False, "message": text}
-    verdict = _verdict(ended.get("message"))
+    elif ended.get("message"):
+        try:
+            verdict = read_verdict(ended["message"])
+        except UnreadableVerdictError as error:
+            evidence |= error.as_evidence("termination message")
     return Outcome(
         exit_code=ended.get("exitCode"),
         signal=ended.get("signal"),
@@ -146,13 +149,6 @@ def _status(pod: Pod, container: str) -> dict[str, Any]:
 
 def _state(pod: Pod, container: str) -> dict[str, Any]:
     return dict(_status(pod, container).get("state") or {})
-
-
-def _verdict(message: str | None) -> Verdict | None:
-    try:
-        return Verdict.model_validate_json(message) if message else None
-    except ValidationError:
-        return None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -20,10 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from airflow_sop_provider.audit.event_lines import read_events, without_identity
-from airflow_sop_provider.contract.verdict import Verdict
+from airflow_sop_provider.contract.verdict import UnreadableVerdictError, Verdict, read_verdict
 from airflow_sop_provider.runtimes.base import EVENTS_FILE, TERMINATION_FILE, VERDICT_FILE, AttemptSpec
 
 __all__ = ["OUTPUT_FILE", "RESERVED_NAMES", "VERDICT_LIMIT", "AttemptFolder", "Marker"]
@@ -133,18 +131,21 @@ class AttemptFolder:
         except OSError:
             return None
 
-    def verdict(self) -> tuple[Verdict | None, str | None]:
-        """Return the verdict or else the shortened copy, and what was wrong if neither can be read."""
-        problem = None
+    def verdict(self) -> tuple[Verdict | None, Mapping[str, Any]]:
+        """Return the verdict or else the shortened copy, and as evidence what was wrong with the first of them."""
+        problem: Mapping[str, Any] = {}
         for name in (VERDICT_FILE, TERMINATION_FILE):
             try:
                 text = _read_bounded(self.path / name)
                 if text:
-                    return Verdict.model_validate_json(text), problem
+                    return read_verdict(text), problem
             except FileNotFoundError:
                 continue
+            except UnreadableVerdictError as error:
+                problem = problem or error.as_evidence(name)
             except (OSError, ValueError) as error:
-                problem = problem or f"{name}: {_first_line(error)}"
+                first_line = str(error).partition("\n")[0]
+                problem = problem or {"verdict_problem": f"{name}: {first_line}"}
         return None, problem
 
     def events(self) -> tuple[dict[str, Any], ...]:
@@ -226,9 +227,3 @@ def _read_bounded(path: Path) -> bytes:
     if len(text) > VERDICT_LIMIT:
         raise ValueError(f"larger than {VERDICT_LIMIT} bytes")
     return text
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-    return str(error).partition("\n")[0]

@@ -81,7 +81,7 @@ def read_outcome(folder: AttemptFolder, marker: Marker, status: ExitStatus, kill
     verdict, problem = folder.verdict()
     killed = dict(killing) or folder.killed()
     evidence: dict[str, Any] = {"runtime": "local", "exit_known": status.known}
-    evidence |= _filled("killed", killed) | _filled("verdict_problem", problem)
+    evidence |= _filled("killed", killed) | dict(problem)
     evidence |= _filled("exec_error", folder.exec_error()) | _filled("leftovers_ended", status.leftovers)
     if marker.boot != procfs.boot_id():
         evidence["rebooted"] = True

@@ -298,10 +298,18 @@ async def test_what_a_killed_runner_had_recorded_comes_back(runtime, engine):
     assert (await runtime.wait(handle)).recorded == ({"seq": 1, "event": "action"},)
 
 
-async def test_a_verdict_that_is_none(runtime, engine):
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (b"no JSON", "verdict.json: Invalid JSON"),
+        (b'{"status": "succeeded", "colour": 1}', "verdict.json: colour: Extra inputs"),
+    ],
+)
+async def test_a_verdict_that_cannot_be_read_is_not_called_missing(runtime, engine, verdict, said):
     handle = await runtime.start(SPEC)
-    only(engine).end(verdict=b"no JSON")
-    assert classify(await runtime.wait(handle)).code == "no-verdict"
+    only(engine).end(verdict=verdict)
+    failure = classify(await runtime.wait(handle))
+    assert (failure.code, said in failure.message) == ("bad-verdict", True), failure.message
 
 
 def test_an_outcome_by_a_limit_that_an_earlier_executor_enforced():

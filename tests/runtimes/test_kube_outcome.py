@@ -54,7 +54,13 @@ CASES = [
     ("an exit code of ours", pod(ended(65, "Error")), ErrorType.PERMANENT, "exit-65"),
     ("an exit code of nobody's", pod(ended(3, "Error")), ErrorType.CRASH, "exit-3"),
     ("no verdict", pod(ended(0, "Completed")), ErrorType.CRASH, "no-verdict"),
-    ("nonsense as verdict", pod(ended(0, "Completed", message="{")), ErrorType.CRASH, "no-verdict"),
+    ("nonsense as verdict", pod(ended(0, "Completed", message="{")), ErrorType.CRASH, "bad-verdict"),
+    (
+        "a newer runner's verdict",
+        pod(ended(0, "Completed", message='{"status": "succeeded", "usage": {"gpu_seconds": 1}}')),
+        ErrorType.PERMANENT,
+        "bad-verdict",
+    ),
     (
         "no such program",
         pod(ended(128, "StartError", message='exec: "x": executable file not found')),

@@ -273,6 +273,7 @@ async def test_a_running_attempt_is_not_removed(runtime: LocalRuntime) -> None:
         ('{"status": "nonsense"}', None, "verdict.json: status"),
         ('{"status": "succ', None, "verdict.json"),
         ("[" * 100_000, None, "verdict.json"),
+        ('{"status": "succeeded", "usage": {"gpu_seconds": 1}}', None, "verdict.json: usage.gpu_seconds: Extra inputs"),
         ("", None, None),
     ],
 )
@@ -287,6 +288,7 @@ async def test_a_verdict_is_read_whatever_it_is(
         assert "verdict_problem" not in outcome.evidence
     else:
         assert outcome.evidence["verdict_problem"].startswith(problem)
+        assert problem in classify(outcome).message
 
 
 async def test_the_shortened_copy_serves_where_the_verdict_is_broken(runtime: LocalRuntime) -> None:
