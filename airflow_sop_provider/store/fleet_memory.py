@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -24,12 +24,18 @@ from airflow_sop_provider.store.audit_append import append
 from airflow_sop_provider.store.base import insert_if_absent, utc_now
 from airflow_sop_provider.store.fleet_tables import BreakerRow, ToolCallRow, ToolSnapshotRow
 
-__all__ = ["FLEET", "FleetMemory", "keep_snapshot"]
+__all__ = ["FLEET", "BreakerBusyError", "FleetMemory", "keep_snapshot"]
 
 FLEET = "fleet"
 """Component of what the gateway notes."""
 
+_TRIES = 50
+
 T = TypeVar("T")
+
+
+class BreakerBusyError(RuntimeError):
+    """Others changed the breaker whenever we tried; trying again helps."""
 
 
 class FleetMemory:
@@ -71,11 +77,11 @@ class FleetMemory:
             return  # another gateway saw it at the same moment
 
     async def update(self, server: str, change: Callable[[BreakerState], BreakerState]) -> BreakerState:
-        """Change the state of a server's breaker; gateways that do so at once take turns."""
-        try:
-            return await self._run(lambda session: _change(session, server, change))
-        except IntegrityError:  # another gateway made the row just now
-            return await self._run(lambda session: _change(session, server, change))
+        """Change the state of a server's breaker; of those who do so at once each sees what the one before it left.
+
+        :raises BreakerBusyError: others changed it whenever we tried.
+        """
+        return await self._run(lambda session: _change(session, server, change))
 
     async def _run(self, work: Callable[[Session], T]) -> T:
         def transaction() -> T:
@@ -127,23 +133,44 @@ def _snapshot_digest(session: Session, sop: str, server: str, tool: str) -> str 
 
 
 def _change(session: Session, server: str, change: Callable[[BreakerState], BreakerState]) -> BreakerState:
-    row = session.scalars(select(BreakerRow).where(BreakerRow.server == server).with_for_update()).one_or_none()
-    before = BreakerState() if row is None else _state(row)
-    after = change(before)
-    if row is None:
-        row = BreakerRow(server=server)
-        session.add(row)
-    elif after == before:
-        return after
-    opened = None if after.opened_at is None else datetime.fromtimestamp(after.opened_at, UTC)
-    row.state, row.window, row.opened_at, row.probe_by = after.name, after.window, opened, after.probe_by
-    session.flush()
-    return after
+    """Apply a change to what is stored, on PostgreSQL under the row's lock.
+
+    SQLite has no such lock, and its driver begins a transaction at the first write only: so the row is written if it
+    still is what the change was applied to, and read again otherwise.
+    """
+    query = select(BreakerRow.window, BreakerRow.opened_at, BreakerRow.probe_by).where(BreakerRow.server == server)
+    for _ in range(_TRIES):
+        found = session.execute(query.with_for_update()).one_or_none()
+        before = BreakerState() if found is None else _state(*found)
+        after = change(before)
+        if found is None:
+            if insert_if_absent(session, BreakerRow, {"server": server, **_columns(after)}):
+                return after
+        elif after == before or _replaced(session, server, found, after):
+            return after
+    raise BreakerBusyError(f"the circuit breaker of {server} is changed by others all the time")
 
 
-def _state(row: BreakerRow) -> BreakerState:
-    opened = None if row.opened_at is None else row.opened_at.timestamp()
-    return BreakerState(window=row.window, opened_at=opened, probe_by=row.probe_by)
+def _replaced(session: Session, server: str, found: Row[str, datetime | None, str | None], after: BreakerState) -> bool:
+    """Store a state in place of the one that was read; return False if somebody stored another meanwhile."""
+    as_read = (
+        BreakerRow.window == found.window,
+        BreakerRow.opened_at.is_not_distinct_from(found.opened_at),
+        BreakerRow.probe_by.is_not_distinct_from(found.probe_by),
+    )
+    statement = update(BreakerRow).where(BreakerRow.server == server, *as_read).values(_columns(after))
+    done = session.execute(statement.execution_options(synchronize_session=False))
+    return bool(done.rowcount == 1)  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+
+
+def _columns(state: BreakerState) -> dict[str, Any]:
+    opened = None if state.opened_at is None else datetime.fromtimestamp(state.opened_at, UTC)
+    return {"state": state.name, "window": state.window, "opened_at": opened, "probe_by": state.probe_by}
+
+
+def _state(window: str, opened_at: datetime | None, probe_by: str | None) -> BreakerState:
+    opened = None if opened_at is None else opened_at.timestamp()
+    return BreakerState(window=window, opened_at=opened, probe_by=probe_by)
 
 
 def _entry(access: DataAccess) -> AuditFields:

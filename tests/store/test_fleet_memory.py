@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -73,11 +76,26 @@ async def test_gateways_share_breakers(sessions):
     assert await one.admit("s") is None
 
 
-async def test_no_outcome_is_lost_when_gateways_report_at_once(memory):
-    await memory.update("s", lambda state: state)
-    for _ in range(5):
+@pytest.mark.parametrize("known", [True, False], ids=["known", "new"])
+async def test_no_outcome_is_lost_when_gateways_report_at_once(memory, known):
+    """Each change waits until others have read the same state, which is what loses one where nobody looks again."""
+    both_have_read = threading.Barrier(2)
+
+    def change(state: BreakerState, outcome: str) -> BreakerState:
+        with contextlib.suppress(threading.BrokenBarrierError):  # a lock of the row keeps the other from reading
+            both_have_read.wait(timeout=0.5)
+        return recorded(state, outcome, 0.0)
+
+    if known:
         await memory.update("s", lambda state: recorded(state, "0", 0.0))
-    assert await memory.update("s", lambda state: state) == BreakerState(window="00000")
+    await asyncio.gather(*(memory.update("s", partial(change, outcome=one)) for one in "01"))
+    state = await memory.update("s", lambda state: state)
+    assert sorted(state.window) == sorted("001" if known else "01")
+
+
+async def test_twenty_outcomes_at_once_are_twenty(memory):
+    await asyncio.gather(*(memory.update("s", lambda state: recorded(state, "0", 0.0)) for _ in range(20)))
+    assert await memory.update("s", lambda state: state) == BreakerState(window="0" * 20)
 
 
 async def test_a_query_is_in_the_audit_log_by_digest(memory, sessions):
