@@ -56,21 +56,24 @@ def app() -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=_FILE_OR_FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only: no progress, no summary.")
-def validate(paths: tuple[Path, ...], as_json: bool, quiet: bool) -> int:
+@click.option("--fleet", type=_FILE, metavar="FILE", help="Ask the servers of this fleet.yaml for tools and arguments.")
+def validate(paths: tuple[Path, ...], as_json: bool, quiet: bool, fleet: Path | None) -> int:
     """Check SOP files, and every SOP file below the folders given.
 
     All errors of all files are reported, each with line, column, excerpt and what to do.
-    Two SOPs with one id are an error too. Exit code 1 if there is any error.
+    Two SOPs with one id are an error too. With --fleet the servers that the SOPs name are asked, each once, whether
+    they have the tools and take the arguments. Exit code 1 if there is any error.
 
     \b
     Examples:
       sop validate vendor-bank-change.yaml
       sop validate sops more-sops --quiet
+      sop validate sops --fleet fleet.yaml
       sop validate sops --json | jq '.results[] | select(.valid | not) | .file'
     """
     from airflow_sop_provider.cli.validate import validate_paths
 
-    return validate_paths(paths, as_json=as_json, quiet=quiet)
+    return validate_paths(paths, as_json=as_json, quiet=quiet, fleet=fleet)
 
 
 @app.command(short_help="Print the JSON Schema, for editors.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from airflow_sop_provider.fleet.call_failures import CallFailedError
 from airflow_sop_provider.fleet.registry import FleetError, FleetRegistry, HttpServer, StdioServer, load_fleet
 from airflow_sop_provider.fleet.sessions import Session
 from airflow_sop_provider.fleet.snapshots import definition_of, digest_of
+from airflow_sop_provider.fleet.sop_check import Fleet, Tools
 
-__all__ = ["list_servers", "list_tools", "test_servers"]
+__all__ = ["list_servers", "list_tools", "test_servers", "tools_of_fleet"]
 
 
 def list_servers(path: Path, *, as_json: bool) -> None:
@@ -58,6 +60,28 @@ def test_servers(path: Path, names: tuple[str, ...], *, as_json: bool) -> int:
             text = f"{result['tools']} tools in {result['seconds']} s" if result["ok"] else result["error"]
             click.echo(f"{'ok  ' if result['ok'] else 'FAIL'}  {result['name']}  {text}")
     return 0 if all(result["ok"] for result in results) else 1
+
+
+def tools_of_fleet(path: Path) -> Callable[[set[str]], Fleet]:
+    """Return what tells the tools of servers; each is asked once, those asked for together at once."""
+    fleet = _fleet(path)
+    asked: dict[str, Tools | str] = {}
+
+    async def one(name: str) -> None:
+        try:
+            asked[name] = {tool["name"]: tool for tool in await _tools(name, fleet.server(name))}
+        except (FleetError, CallFailedError) as error:
+            asked[name] = str(error)
+
+    async def all_of(names: set[str]) -> None:
+        await asyncio.gather(*(one(name) for name in names))
+
+    def ask(names: set[str]) -> Fleet:
+        if new := {name for name in names if name in fleet.servers} - asked.keys():
+            asyncio.run(all_of(new))
+        return {name: asked.get(name, {}) for name in fleet.servers}
+
+    return ask
 
 
 def _fleet(path: Path) -> FleetRegistry:

@@ -27,19 +27,36 @@ Show = Callable[[str], None]
 Advance = Callable[[], None]
 
 
-def validate_paths(paths: tuple[Path, ...], *, as_json: bool, quiet: bool) -> int:
+Also = Callable[[CheckResult], CheckResult]
+
+
+def validate_paths(paths: tuple[Path, ...], *, as_json: bool, quiet: bool, fleet: Path | None = None) -> int:
     """Check the files, and those below the folders, and report.
 
+    :param fleet: a fleet.yaml whose servers are asked for what the SOPs use of them.
     :returns: 1 if any file has an error, else 0.
     """
-    return _report_json(paths) if as_json else _report_text(paths, quiet=quiet)
+    also = _unchanged if fleet is None else _held_against(fleet)
+    return _report_json(paths, also) if as_json else _report_text(paths, also, quiet=quiet)
 
 
-def _report_text(paths: tuple[Path, ...], *, quiet: bool) -> int:
+def _unchanged(result: CheckResult) -> CheckResult:
+    return result
+
+
+def _held_against(path: Path) -> Also:
+    from airflow_sop_provider.cli.fleet import tools_of_fleet
+    from airflow_sop_provider.fleet.sop_check import check_against, servers_of
+
+    ask = tools_of_fleet(path)
+    return lambda result: check_against(result, ask(servers_of(result.loaded))) if result.loaded else result
+
+
+def _report_text(paths: tuple[Path, ...], also: Also, *, quiet: bool) -> int:
     colour = wants_colour(sys.stdout)
     files = errors = invalid = 0
     with _progress(paths, shown=not quiet) as (show, advance):
-        for result in _results(paths):
+        for result in map(also, _results(paths)):
             files, errors, invalid = files + 1, errors + len(result.problems), invalid + (not result.ok)
             for problem in result.problems:
                 show(problem.render(colour=colour) + "\n")
@@ -49,8 +66,8 @@ def _report_text(paths: tuple[Path, ...], *, quiet: bool) -> int:
     return 1 if invalid else 0
 
 
-def _report_json(paths: tuple[Path, ...]) -> int:
-    results = list(_results(paths))
+def _report_json(paths: tuple[Path, ...], also: Also) -> int:
+    results = list(map(also, _results(paths)))
     invalid = sum(not result.ok for result in results)
     document = {
         "files": len(results),
