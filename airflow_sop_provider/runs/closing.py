@@ -116,6 +116,8 @@ def _complete_attempts(session: Session, row: ExecutionRow, tries: Iterable[Try]
 def _end(session: Session, row: ExecutionRow, one: Try) -> None:
     state = _STATE_OF.get(one.state or "", "stopped")
     message = f"Airflow has it as {one.state or 'gone'}; what carried it did not say"
+    if row.cancelled_by and state == "failed":  # so Airflow calls what it ended; nothing is wrong with the step
+        state, message = "stopped", f"The execution was cancelled by {row.cancelled_by}"
     failed = state == "failed"
     end = AttemptEnd(
         key=one.key,

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.runs.reconcile import reconcile
+from airflow_sop_provider.store.alert_tables import OutboxRow
 from airflow_sop_provider.store.attempts import AttemptBegin, begin_attempt
 from airflow_sop_provider.store.executions import find_execution
 
@@ -170,6 +171,23 @@ def test_cancelling_ends_the_run_and_says_who_and_why(admin, chain) -> None:
     found = admin.get(address(made)).json()["execution"]
     assert (found["status"], found["cancel_reason"]) == ("CANCELLED", "wrong vendor")
     assert admin.post(f"{address(made)}/cancel", json={}).status_code == 409
+
+
+def test_what_ran_when_an_execution_was_cancelled_is_stopped_and_no_failure_to_escalate(
+    admin, chain, set_tasks
+) -> None:
+    made = submit(admin, chain)
+    run_id = made.json()["run_id"]
+    set_tasks(chain, run_id, first="success", second="running")
+    admin.post(f"{address(made)}/cancel", json={"reason": "wrong vendor"})
+    reconcile(create_session)  # before the executor has ended it and says so
+    found = admin.get(address(made)).json()
+    [running] = [one for one in found["attempts"] if one["step"] == "second"]
+    assert (running["state"], running["error_type"]) == ("stopped", None)
+    with create_session() as session:
+        execution = find_execution(session, chain, run_id)
+        told = select(OutboxRow.payload).where(OutboxRow.execution_id == execution.id, OutboxRow.kind == "failure")
+        assert list(session.scalars(told)) == []
 
 
 def test_events_end_with_the_final_status(admin, chain, set_tasks) -> None:
