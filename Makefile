@@ -57,8 +57,8 @@ cluster-simulated: cluster  ## and simulated nodes beside the real one, for thou
 cluster-down: env  ## end it (ARGS=--wipe: forget its state)
 	@exec $(PY) -m tools.cluster down $(ARGS)
 
-image: env cluster-packages  ## build the runner's image without a container engine
-	@exec $(PY) -m tools.cluster image
+image: env cluster-packages  ## build the runner's image without a container engine (ARGS=--agents: that of agents)
+	@exec $(PY) -m tools.cluster image $(ARGS)
 
 test-docker: env cluster-packages  ## the tests that need a container engine: DOCKER_HOST or Podman
 	@exec $(PY) -m pytest -q -m docker $(ARGS)

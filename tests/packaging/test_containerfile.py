@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.cluster.runner_image import EXTRA, runner_config
+from tools.cluster.runner_image import AGENTS_EXTRAS, EXTRA, runner_config
 from tools.dev.environment import ROOT
 
 Instruction = tuple[str, str]
@@ -51,9 +51,15 @@ def test_the_libraries_are_the_pinned_ones_of_the_runner(stages: list[list[Instr
     first, _ = stages
     (script,) = of_kind(first, "RUN")
     (install,) = [part.split() for part in script.split(";") if "pip install" in part]
-    assert install[-1] == f'".[{EXTRA}]"', "what `make image` installs, and no other extra"
+    assert install[-1] == '".[${EXTRAS}]"'
+    assert of_kind(first, "ARG") == [f"EXTRAS={EXTRA}"], "what `make image` installs, and no other extra"
     assert install[install.index("--constraint") + 1] == "constraints.txt"
     assert "--target" in install
+
+
+def test_the_image_of_agents_is_built_with_the_extras_of_make_image() -> None:
+    [comment] = [line for line in (ROOT / "Containerfile").read_text().splitlines() if "--build-arg EXTRAS=" in line]
+    assert f"--build-arg EXTRAS={','.join(AGENTS_EXTRAS)} " in comment
 
 
 def test_the_last_stage_needs_no_shell_and_brings_no_tool_of_the_first(stages: list[list[Instruction]]) -> None:

@@ -17,9 +17,10 @@ from tools.cluster.binaries import build, version
 from tools.cluster.certificates import make_certificates
 from tools.cluster.clients import kubectl
 from tools.cluster.daemons import Daemons
+from tools.cluster.image_start import first_action_seconds
 from tools.cluster.layout import Layout
 from tools.cluster.problems import ClusterProblem
-from tools.cluster.runner_image import build_runner_image, runner_tag
+from tools.cluster.runner_image import agents_tag, build_runner_image, image_layers, runner_config, runner_tag
 
 __all__ = ["main"]
 
@@ -96,10 +97,14 @@ def _down(layout: Layout, options: argparse.Namespace) -> None:
 
 
 def _image(layout: Layout, options: argparse.Namespace) -> None:
-    archive = build_runner_image(layout.cache / "images")
-    print(f"{runner_tag()}: {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
+    cache, tag = layout.cache / "images", agents_tag() if options.agents else runner_tag()
+    archive = build_runner_image(cache, agents=options.agents)
+    print(f"{tag}: {archive} ({archive.stat().st_size / 1e6:.0f} MB)")
+    if os.geteuid() == 0:
+        seconds = first_action_seconds(image_layers(cache, agents=options.agents), runner_config(), cache)
+        print(f"Start of its process to its first action: {seconds:.2f} s, the quickest of three.")
     if Daemons(layout).process("containerd") is not None:
-        images.import_runner(layout)
+        images.import_runner(layout, agents=options.agents)
         print("The cluster's node has it.")
 
 
@@ -137,6 +142,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     down.add_argument("--wipe", action="store_true", help="forget its state, too; programs and base images are kept")
     down.set_defaults(run=_down)
     image = commands.add_parser("image", help="build the runner's image as an archive for containerd, podman, Docker")
+    image.add_argument("--agents", action="store_true", help="the larger one, whose steps may be agents")
     image.set_defaults(run=_image)
     client = commands.add_parser("kubectl", help="kubectl as its administrator")
     client.set_defaults(run=_kubectl)

@@ -9,7 +9,7 @@ from tools.cluster.image_archive import write_archive, write_layer
 from tools.cluster.layout import Layout
 from tools.cluster.node import PAUSE_IMAGE, ctr
 from tools.cluster.problems import call
-from tools.cluster.runner_image import build_runner_image, runner_tag
+from tools.cluster.runner_image import agents_tag, build_runner_image, runner_tag
 
 __all__ = ["import_pause", "import_runner"]
 
@@ -28,8 +28,11 @@ def import_pause(layout: Layout, programs: Path) -> None:
         call(ctr(layout, "images", "import", str(archive)))
 
 
-def import_runner(layout: Layout) -> str:
-    """Build the runner's image and import it; return its name with tag."""
-    archive = build_runner_image(layout.cache / "images")
+def import_runner(layout: Layout, *, agents: bool = False) -> str:
+    """Build the runner's image and import it; return its name with tag.
+
+    :param agents: the image whose steps may be agents.
+    """
+    archive = build_runner_image(layout.cache / "images", agents=agents)
     call(ctr(layout, "images", "import", str(archive)))
-    return runner_tag()
+    return agents_tag() if agents else runner_tag()

@@ -1,5 +1,7 @@
 """The runner's image: Debian's Python, the libraries of the extra `runner`, our code. No Airflow in it.
 
+A second one, several times as large, has the agents' libraries as well: who runs no agents need not carry them.
+
 Three layers with lives of their own: Debian and the libraries are kept under the hash of what they were
 made from, our code is written anew each time. The Containerfile makes the same where a registry is at hand.
 """
@@ -21,10 +23,21 @@ from tools.cluster.image_archive import write_archive, write_layer
 from tools.cluster.problems import ClusterProblem, call
 from tools.dev.environment import ROOT
 
-__all__ = ["EXTRA", "build_runner_image", "debian_layer", "runner_config", "runner_tag"]
+__all__ = [
+    "AGENTS_EXTRAS",
+    "EXTRA",
+    "agents_tag",
+    "build_runner_image",
+    "debian_layer",
+    "image_layers",
+    "runner_config",
+    "runner_tag",
+]
 
 EXTRA = "runner"
 """Extra of the distribution that the image has, on top of its base."""
+AGENTS_EXTRAS = (EXTRA, "agents", "openai")
+"""Extras of the image that can carry out agent steps, too."""
 
 _SUITE = "bookworm"
 _PACKAGES = "python3.11-minimal,libpython3.11-stdlib,ca-certificates,media-types"
@@ -40,19 +53,30 @@ def runner_tag() -> str:
     return f"localhost/airflow-sop-runner:{version('airflow-sop-provider')}"
 
 
-def build_runner_image(cache: Path) -> Path:
+def agents_tag() -> str:
+    """Return the name with tag of the image whose steps may be agents."""
+    return f"localhost/airflow-sop-runner-agents:{version('airflow-sop-provider')}"
+
+
+def build_runner_image(cache: Path, *, agents: bool = False) -> Path:
     """Return the archive of the image, made from this checkout.
 
+    :param agents: with what agent steps need.
     :raises ClusterProblem: a tool is missing, or a package could not be had.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    target = cache / "airflow-sop-runner.tar"
+    tag = agents_tag() if agents else runner_tag()
+    target = cache / f"{tag.rpartition('/')[2].partition(':')[0]}.tar"
     # two who need it at once would write the same files; the lock goes with its holder
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        layers = [debian_layer(cache), _libraries(cache), _code(cache)]
-        write_archive(target, layers, runner_config(), [runner_tag()])
+        write_archive(target, image_layers(cache, agents=agents), runner_config(), [tag])
     return target
+
+
+def image_layers(cache: Path, *, agents: bool = False) -> list[Path]:
+    """Return the image's layers, the lowest first; what is missing is made."""
+    return [debian_layer(cache), _libraries(cache, AGENTS_EXTRAS if agents else (EXTRA,)), _code(cache)]
 
 
 def runner_config() -> dict[str, object]:
@@ -106,8 +130,8 @@ def _apt_sources() -> list[Path]:
     return [path for path in found if path.exists() and "debian" in path.read_text().lower()]
 
 
-def _libraries(cache: Path) -> Path:
-    requirements = _runner_requirements()
+def _libraries(cache: Path, extras: Sequence[str]) -> Path:
+    requirements = _requirements(extras)
     constraints = (ROOT / "constraints.txt").read_bytes()
     digest = hashlib.sha256(constraints + repr(requirements).encode()).hexdigest()[:12]
     layer = cache / f"libraries-{digest}.tar"
@@ -120,11 +144,11 @@ def _libraries(cache: Path) -> Path:
     return layer
 
 
-def _runner_requirements() -> list[str]:
+def _requirements(extras: Sequence[str]) -> list[str]:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"][EXTRA]]
+    return [*project["dependencies"], *(one for extra in extras for one in project["optional-dependencies"][extra])]
 
 
 def _code(cache: Path) -> Path:
