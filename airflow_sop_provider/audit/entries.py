@@ -46,6 +46,7 @@ Kind = Literal[
     "action",
     "decision",
     "data.access",
+    "tool.call",
     "approval",
     "retry",
     "status",

@@ -13,6 +13,10 @@ from typing import Any
 __all__ = ["Deviation", "check_conformance", "explain", "order_of"]
 
 
+_ACCESSES = ("data.access", "tool.call")
+"""How a runner calls a call to a data source, without a gateway and with one (`engine_access.access_event`)."""
+
+
 @dataclass(frozen=True)
 class Deviation:
     """One place where the trace departs from the SOP.
@@ -76,7 +80,7 @@ class _Trace:
 
     def follow(self, event: Mapping[str, Any]) -> None:
         step, name = str(event.get("sop_step") or event.get("step") or ""), event.get("event")
-        if name not in ("data.access", "decision", "agent.result", "attempt.end"):
+        if name not in (*_ACCESSES, "decision", "agent.result", "attempt.end"):
             return
         if event.get("scope") == "sop" or (self._alone and name == "attempt.end"):
             return
@@ -86,7 +90,7 @@ class _Trace:
         missing = [need for need in self._needs[step] if need not in self._done | self._skipped]
         if missing:
             self._add(step, "order", f"It was worked on before {', '.join(missing)} was done.")
-        if name == "data.access" and (event.get("server"), event.get("tool")) not in self._tools[step]:
+        if name in _ACCESSES and (event.get("server"), event.get("tool")) not in self._tools[step]:
             self._add(step, "allowed-tools", f"It called {event.get('server')}.{event.get('tool')}.")
         if name == "decision" and event.get("choice") not in (self._steps[step].get("decision") or {}).get(
             "options", ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["ENGINE_AUDIENCE", "ENGINE_URL", "FLEET_URL", "TOKEN_FILE", "fleet_address"]
+__all__ = ["ENGINE_AUDIENCE", "ENGINE_URL", "FLEET_URL", "TOKEN_FILE", "access_event", "fleet_address"]
 
 ENGINE_AUDIENCE = "sop-engine"
 """For whom the token is; whoever else is given it must refuse it."""
@@ -28,3 +28,13 @@ def fleet_address(environ: Mapping[str, str]) -> str | None:
     if own:
         return own.rstrip("/")
     return f"{engine.rstrip('/')}/fleet" if engine else None
+
+
+def access_event(environ: Mapping[str, str]) -> str:
+    """Return what a runner calls the event of a call to a data source.
+
+    ``data.access`` is the record of the access, and there is one of each. The gateway writes it where there is one,
+    before a result leaves it and beyond the runner's reach; the runner then says ``tool.call``: what came to the step,
+    by digest, so that the two can be held against each other. A runner that calls the server itself writes the record.
+    """
+    return "data.access" if fleet_address(environ) is None else "tool.call"

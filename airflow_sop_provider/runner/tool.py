@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_sop_provider.contract.engine_access import TOKEN_FILE, fleet_address
+from airflow_sop_provider.contract.engine_access import TOKEN_FILE, access_event, fleet_address
 from airflow_sop_provider.runner.failures import StepFailureError, bad_configuration, not_allowed
 from airflow_sop_provider.runner.step_context import StepContext, ToolCaller
 from airflow_sop_provider.runner.values import check_size, digest, to_json
@@ -126,5 +126,5 @@ def _record_access(
         fields |= {"ok": True, "result_digest": digest(result), "bytes": check_size(result, limit=2**63)}
     else:
         fields |= {"ok": False, "code": error.code}
-    context.events.emit("data.access", **fields)
+    context.events.emit("data.access" if context.call else access_event(os.environ), **fields)
     context.log.info(f"{server}.{tool} {'answered' if error is None else 'failed'}", **fields)

@@ -7,6 +7,7 @@ contents stay out of the log.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.tool_context import ToolContext
 
 from airflow_sop_provider.contract.conformance import Deviation
+from airflow_sop_provider.contract.engine_access import access_event
 from airflow_sop_provider.runner.agents.sources import SourceTool
 from airflow_sop_provider.runner.agents.work import Work
 from airflow_sop_provider.runner.failures import StepFailureError
@@ -28,8 +30,8 @@ __all__ = ["AuditPlugin"]
 
 
 class AuditPlugin(BasePlugin):
-    """Emits ``agent.model_call``, ``agent.tool_call``, ``agent.status``, ``agent.result``, ``decision`` and
-    ``data.access``.
+    """Emits ``agent.model_call``, ``agent.tool_call``, ``agent.status``, ``agent.result``, ``decision`` and,
+    for a call to a data source, ``data.access`` or ``tool.call`` (`access_event`).
     """
 
     def __init__(self, work: Work) -> None:
@@ -139,7 +141,8 @@ class AuditPlugin(BasePlugin):
     def _access(self, tool: SourceTool, step: str, args: dict[str, Any], call: str, proof: dict[str, Any]) -> None:
         seconds = self._since(self._began.get(call, 0.0))
         asked = {"server": tool.server, "tool": tool.tool, "arguments_digest": digest(args)}
-        self._emit("data.access", step, duration_seconds=seconds, **asked, **proof)
+        event = "data.access" if self._work.context.call else access_event(os.environ)
+        self._emit(event, step, duration_seconds=seconds, **asked, **proof)
 
     def _emit(self, event: str, step: str, **fields: Any) -> None:
         self.trace.append({"event": event, "sop_step": step, **fields})

@@ -44,10 +44,13 @@ def test_steps_of_an_earlier_attempt_count() -> None:
     assert check_conformance(SOP, RIGHT[2:], alone=True, done=["history"]) == ()
 
 
-def test_in_system_design_mode_the_ends_of_attempts_count() -> None:
+@pytest.mark.parametrize("name", ["data.access", "tool.call"])
+def test_in_system_design_mode_the_ends_of_attempts_count(name: str) -> None:
     ends = [{"event": "attempt.end", "step": step["id"], "status": "succeeded"} for step in STEPS]
-    data = {"event": "data.access", "step": "history", "server": "s", "tool": "history"}
+    data = {"event": name, "step": "history", "server": "s", "tool": "history"}
     assert check_conformance(SOP, [data, *ends], alone=False) == ()
+    (found,) = check_conformance(SOP, [{**data, "tool": "freeze"}, *ends], alone=False)
+    assert found.rule == "allowed-tools"
     skipped = [*ends[:3], {**ends[3], "status": "skipped"}]
     assert check_conformance(SOP, skipped, alone=False) == ()
     failed = [*ends[:3], {**ends[3], "status": "failed"}]

@@ -44,6 +44,9 @@ def test_an_agents_data_comes_through_the_gateway(program, script, calls, engine
     assert list(result.outputs["steps"]) == ["history", "freeze"]
     assert [name for name, _ in calls()] == ["history", "freeze"]
     assert engine["SOP_ENGINE_TOKEN_FILE"] not in json.dumps(result.log)
+    events = [event["event"] for event in result.events]
+    assert (events.count("tool.call"), events.count("data.access")) == (2, 0)  # the gateway has written the records
+    assert result.event("agent.conformance")["conforms"]
 
 
 def test_a_call_that_was_cut_is_asked_of_the_gateways_journal_and_not_made_again(
