@@ -12,7 +12,17 @@ from fastapi import FastAPI
 from airflow_sop_provider import __version__
 from airflow_sop_provider.api.background import Background
 from airflow_sop_provider.api.fleet import build_gateway, running
-from airflow_sop_provider.api.routes import alerts, audit, escalations, executions, fleet, metrics, modes, runner
+from airflow_sop_provider.api.routes import (
+    alerts,
+    attempts_page,
+    audit,
+    escalations,
+    executions,
+    fleet,
+    metrics,
+    modes,
+    runner,
+)
 
 __all__ = ["PREFIX", "create_app"]
 
@@ -27,7 +37,7 @@ def create_app() -> FastAPI:
         description="Submit, follow, cancel and audit executions of SOPs. Who may do what is decided by Airflow.",
         lifespan=_lifespan,
     )
-    for module in (executions, fleet, runner, audit, escalations, alerts, metrics, modes):
+    for module in (executions, attempts_page, fleet, runner, audit, escalations, alerts, metrics, modes):
         app.include_router(module.router, prefix=PREFIX)
     app.state.fleet = build_gateway()
     app.mount("/fleet", app.state.fleet.app)

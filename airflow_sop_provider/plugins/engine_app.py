@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-__all__ = ["MOUNT", "EngineApps"]
+from airflow.configuration import conf
+
+__all__ = ["MOUNT", "EngineApps", "attempts_tab"]
 
 MOUNT = "/sop"
+_ATTEMPTS = "/api/v1/sops/{DAG_ID}/executions/{RUN_ID}/steps/{TASK_ID}/attempts.html?map_index={MAP_INDEX}"
+"""Airflow's UI puts those of the task instance in the place of these names; `api.routes.attempts_page` answers."""
 
 
 class EngineApps(list[dict[str, Any]]):
@@ -23,3 +28,14 @@ class EngineApps(list[dict[str, Any]]):
 
             self.append({"name": "SOP execution engine", "app": create_app(), "url_prefix": MOUNT})
         return super().__iter__()
+
+
+def attempts_tab() -> dict[str, str]:
+    """Return the tab `Attempts` of task instances, for Airflow's ``external_views``."""
+    below = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+    return {
+        "name": "Attempts",
+        "href": f"{below}{MOUNT}{_ATTEMPTS}",
+        "destination": "task_instance",
+        "url_route": "sop-attempts",
+    }
