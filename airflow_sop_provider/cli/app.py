@@ -331,6 +331,29 @@ def evaluate(
     return evaluate_suite(suite, where, as_json=as_json, anew=anew, quiet=quiet, airflow=airflow)
 
 
+@app.command(short_help="Run an SOP in both modes and compare.")
+@click.argument("file", type=_FILE)
+@click.option("--inputs", default="{}", metavar="JSON", help="Inputs of both executions.  [default: the SOP's own]")
+@_FLEET
+@click.option("--models", type=_FILE, default=None, help="models.yaml for its agents.  [default: SOP_MODELS]")
+@click.option("--log", type=_NEW_FILE, metavar="FILE", help="Append the logs of steps and agents.")
+@_JSON
+def parity(file: Path, inputs: str, path: Path, models: Path | None, log: Path | None, as_json: bool) -> int:
+    """Carry an SOP out in both modes, here and now, and compare what they come to: status, outputs, decisions, data
+    that was read, time and tokens. Steps without `needs` follow each other, as one agent does them.
+
+    What an agent words freely is shown and not compared. Exit code 1 if the results are not equivalent.
+
+    \b
+    Examples:
+      sop parity sops/package-brief.yaml --models models.yaml
+      sop parity sops/package-brief.yaml --inputs '{"package": "Jinja2"}' --json | jq .differences
+    """
+    from airflow_sop_provider.cli.parity import show_parity
+
+    return show_parity(file, inputs, path, models, log, as_json=as_json)
+
+
 @app.command("import", short_help="Make an SOP of a procedure of others.")
 @click.argument("form", metavar="FORMAT", type=click.Choice(FORMATS))
 @click.argument("file", type=_FILE)

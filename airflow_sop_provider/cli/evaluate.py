@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from airflow_sop_provider.cli.console import SopFileError, plural, read_sop, wants_colour
-from airflow_sop_provider.evals.execution import Unsupported
 from airflow_sop_provider.evals.initial import initial_suite
 from airflow_sop_provider.evals.page import html_page, percent
 from airflow_sop_provider.evals.results import ResultsFile, ResultsInUseError
@@ -55,7 +54,7 @@ def evaluate_suite(
             if file.done and not as_json:
                 click.echo(f"{plural(len(file.done), 'case')} done before the interruption; going on.", err=True)
             results = run_suite(suite, executor, file, where, seen)
-    except (Unsupported, ResultsInUseError) as error:
+    except ResultsInUseError as error:
         raise click.ClickException(str(error)) from error
     summary = summarise(results, suite.suite.thresholds)
     if files["html"] is not None:

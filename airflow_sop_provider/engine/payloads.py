@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_sop_provider.contract.payload import StepPayload, TaskKind
 from airflow_sop_provider.engine.retries import DEFAULT_MAX_RETRIES
-from airflow_sop_provider.sop.formulas import step_reads
+from airflow_sop_provider.sop.formulas import may_ask, step_reads
 from airflow_sop_provider.sop.loaded import LoadedSop
 from airflow_sop_provider.sop.models import RollbackStep, Sop, Step
 from airflow_sop_provider.sop.step_models import Resources
@@ -35,7 +35,7 @@ def step_payload(loaded: LoadedSop, step: Step | RollbackStep, items_task: str |
         data_sources=_narrowed(loaded.sop, _tools_of(step)),
         agent=None if model is None else model.model_dump(mode="json"),
         guidance=loaded.sop.guidance if step.kind in _ASKS_A_MODEL else None,
-        reads=step_reads(step),
+        reads=_reads(loaded, step),
         items_task=items_task,
         timeout_seconds=None if step.timeout is None else step.timeout.total_seconds(),
         max_retries=DEFAULT_MAX_RETRIES if step.retry is None else step.retry.max_retries,
@@ -63,6 +63,17 @@ def sop_payload(loaded: LoadedSop) -> StepPayload:
         **_identity(loaded),
         **_limits(sop.resources, None),
     )
+
+
+def _reads(loaded: LoadedSop, step: Step | RollbackStep) -> tuple[str, ...]:
+    """Return ids of the steps whose outputs a task is given: those its expressions read.
+
+    An agent sees those of all its prerequisites, as its texts need not name what the question is about.
+    """
+    reads = set(step_reads(step))
+    if isinstance(step, Step) and may_ask(step):
+        reads |= loaded.graph.ancestors(step.id)
+    return tuple(sorted(reads))
 
 
 def _identity(loaded: LoadedSop) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.contract.verdict import Usage
 from airflow_sop_provider.engine.assignments import InputsError, build_assignment, execution_values
 from airflow_sop_provider.engine.failures import Evidence, classify
 from airflow_sop_provider.engine.retries import RetryPolicy
@@ -33,7 +34,8 @@ class Execution:
 
     :param conf: inputs and reserved keys.
     :param run: values of the run, readable as ``execution``.
-    :param call: what calls tools.
+    :param call: what calls tools; None: each step opens its own connections, as in a container.
+    :param fleet: ``fleet.yaml`` for those.
     :param sleep: waits between attempts, seconds.
     :param log: takes the steps' logs.
     :param xcoms: outputs by task id; of a ``for_each`` a list in map order.
@@ -43,20 +45,27 @@ class Execution:
     run_id: str
     conf: Mapping[str, Any]
     run: Mapping[str, Any]
-    call: ToolCaller
+    call: ToolCaller | None
     sleep: Callable[[float], None]
     log: Log
     redactor: Redactor
+    fleet: Path | None = None
     xcoms: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TaskEnd:
-    """What a task came to, in Airflow's words: ``success``, ``skipped``, ``failed``."""
+    """What a task came to, in Airflow's words: ``success``, ``skipped``, ``failed``.
+
+    :param events: what its last attempt recorded.
+    :param usage: of its last attempt; what agents spent holds earlier attempts, too.
+    """
 
     state: str
     outputs: Any = None
     message: str = ""
+    events: tuple[Mapping[str, Any], ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 def run_task(
@@ -76,18 +85,21 @@ def run_task(
         except InputsError as error:
             return TaskEnd("failed", message=str(error))
         events = EventLog(None, execution.redactor, {})
-        context = StepContext(assignment, execution.log, events, execution.redactor, call=execution.call)
+        context = StepContext(
+            assignment, execution.log, events, execution.redactor, fleet=execution.fleet, call=execution.call
+        )
         reporter = Reporter(_NOWHERE, execution.log, events)
         verdict, code = Attempt(context, reporter, datetime.now(UTC), _STOP_GRACE_SECONDS).execute()
         failure = classify(Evidence(exit_code=code, verdict=verdict))
         if failure is None:
             state = "skipped" if verdict.status == "skipped" else "success"
-            return TaskEnd(state, verdict.outputs, verdict.reason or "")
+            return TaskEnd(state, verdict.outputs, verdict.reason or "", events.pending.rest(), verdict.usage)
         decision = RetryPolicy().decide(
             failure.type, number, payload.max_retries,
             memory_bytes=payload.memory_bytes if failure.scarce == "memory" else None,
             max_memory_bytes=payload.max_memory_bytes,
         )  # fmt: skip
         if decision.action == "fail":
-            return TaskEnd("failed", message=f"{failure.type} failure ({failure.code}): {failure.message}")
+            message = f"{failure.type} failure ({failure.code}): {failure.message}"
+            return TaskEnd("failed", None, message, events.pending.rest(), verdict.usage)
         execution.sleep(decision.delay_seconds)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from airflow_sop_provider.contract.payload import StepPayload
+from airflow_sop_provider.engine.execution_context import AGENT_STEP
 from airflow_sop_provider.engine.execution_state import ExecutionResult, ExecutionState, TaskState
-from airflow_sop_provider.engine.payloads import items_payload, step_payload
+from airflow_sop_provider.engine.payloads import items_payload, sop_payload, step_payload
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip
 from airflow_sop_provider.engine.rollback_order import rollback_needs
 from airflow_sop_provider.evals.attempts import Execution, TaskEnd, run_task
@@ -30,22 +31,18 @@ from airflow_sop_provider.sop import LoadedSop, Step
 from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
 from airflow_sop_provider.sop.graph import WorkflowGraph
 
-__all__ = ["InProcess", "Unsupported"]
-
-
-class Unsupported(ValueError):
-    """The SOP cannot be executed in this process; the message says where it can."""
+__all__ = ["InProcess"]
 
 
 class InProcess:
-    """Executes cases of a system-design SOP in this process.
+    """Executes cases in this process; of an agent-centric SOP as one task.
 
     :param recorded: answers of tools, after a case's own.
     :param call: what calls tools where nothing is recorded, None: every call must be recorded.
+    :param fleet: ``fleet.yaml``: nothing is recorded, and each task opens its own connections, as in a container.
     :param run_after: ``execution.run_after``, None: the time of each execution.
     :param sleep: waits between attempts; the default does not wait, for recorded failures do not pass with time.
     :param log: file that takes the steps' logs.
-    :raises Unsupported: an agent would have to carry the SOP out.
     """
 
     def __init__(
@@ -54,17 +51,14 @@ class InProcess:
         recorded: tuple[RecordedResult, ...] = (),
         call: ToolCaller | None = None,
         *,
+        fleet: Path | None = None,
         run_after: datetime | None = None,
         sleep: Callable[[float], None] = lambda _seconds: None,
         log: Path = Path(os.devnull),
         redactor: Redactor | None = None,
     ) -> None:
-        if loaded.mode.mode != "system_design":
-            raise Unsupported(
-                f"`{loaded.sop.sop}` is agent-centric: one agent carries it out. "
-                "Evaluate it with --airflow, or in the mode system_design."
-            )
         self._loaded = loaded
+        self._fleet = fleet
         self._recorded = recorded
         self._call = call
         self._run_after = run_after
@@ -78,19 +72,30 @@ class InProcess:
         started = time.monotonic()
         with self._execution(case) as (execution, called):
             walk = _Walk(self._loaded, execution, case.approvals)
-            walk.steps()
-            walk.rollback()
-        graph = self._loaded.graph
+            if self._loaded.mode.mode == "agent_centric":
+                walk.alone()
+            else:
+                walk.steps()
+                walk.rollback()
+        graph = _graph(self._loaded)
         outputs = {step: execution.xcoms[step] for step in graph.step_ids if step in execution.xcoms}
         result = ExecutionResult.of(graph, walk.tasks, outputs)
         return Trace(
             status=result.status,
             states=ExecutionState.of(graph, walk.tasks).states,
             outputs=result.outputs,
-            tools=tuple(called),
+            tools=tuple(called) or tuple(self._recorded_calls(walk.ends.values())),
             failures=walk.failures,
             seconds=time.monotonic() - started,
+            events={task: end.events for task, end in walk.ends.items()},
+            usage={task: end.usage for task, end in walk.ends.items()},
         )
+
+    def _recorded_calls(self, ends: Iterable[TaskEnd]) -> Iterator[str]:
+        """Yield the calls of tasks that opened their own connections, as they recorded them."""
+        names = {server: source for source, server in self._servers.items()}
+        for event in (event for end in ends for event in end.events if event["event"] == "data.access"):
+            yield f"{names.get(event['server'], event['server'])}.{event['tool']}"
 
     @contextlib.contextmanager
     def _execution(self, case: Case) -> Iterator[tuple[Execution, list[str]]]:
@@ -108,8 +113,9 @@ class InProcess:
         try:
             yield (
                 Execution(
-                    sop=self._loaded.sop.sop, run_id=f"eval__{case.id}", conf=case.inputs, run=run, call=call,
-                    sleep=self._sleep, log=Log(self._redactor, descriptor), redactor=self._redactor,
+                    sop=self._loaded.sop.sop, run_id=f"eval__{case.id}", conf=case.inputs, run=run,
+                    call=call if self._fleet is None else None, fleet=self._fleet, sleep=self._sleep,
+                    log=Log(self._redactor, descriptor), redactor=self._redactor,
                 ),
                 called,
             )  # fmt: skip
@@ -126,6 +132,20 @@ class _Walk:
         self._approvals = approvals
         self.tasks: list[TaskState] = []
         self.failures: dict[str, str] = {}
+        self.ends: dict[str, TaskEnd] = {}
+
+    def alone(self) -> None:
+        """Have one agent carry out every step; each is a task here, so that results read alike in both modes."""
+        end = run_task(self._execution, AGENT_STEP, sop_payload(self._loaded))
+        self.ends[AGENT_STEP] = end
+        done = end.outputs["steps"] if end.state == "success" else {}
+        recorded = {event.get("sop_step") for event in end.events if event["event"] == "agent.result"}
+        for step in self._loaded.graph.step_ids:
+            if step in done or step in recorded:
+                self.tasks.append(TaskState(step, "success"))
+            else:
+                self._end(step, TaskEnd("failed" if not self.failures else "upstream_failed", None, end.message), -1)
+        self._execution.xcoms |= done
 
     def steps(self) -> None:
         """Run, skip or halt every step, prerequisites first."""
@@ -186,8 +206,17 @@ class _Walk:
 
     def _end(self, task_id: str, end: TaskEnd, map_index: int) -> None:
         self.tasks.append(TaskState(task_id, end.state, map_index))
+        self.ends.setdefault(task_id, end)
         if end.state == "failed":
             self.failures.setdefault(task_id, end.message)
+
+
+def _graph(loaded: LoadedSop) -> WorkflowGraph:
+    """Return the order in which steps were done: one agent does those without `needs` one after the other."""
+    order = loaded.graph.order
+    if loaded.mode.mode == "system_design":
+        return loaded.graph
+    return WorkflowGraph({step: order[max(0, index - 1) : index] for index, step in enumerate(order)})
 
 
 def _answered(payload: StepPayload) -> StepPayload:

@@ -54,7 +54,6 @@ def in_process(suite: LoadedSuite, log: Path | None = None) -> Iterator[InProces
     """Give what executes a suite's cases in this process; its servers stay connected until the block ends.
 
     :param log: file that takes the logs of steps and servers, None: nothing does.
-    :raises Unsupported: the SOP cannot be executed in this process.
     """
     redactor, target = Redactor(), log or Path(os.devnull)
     run_after = None if suite.suite.run_after is None else datetime.fromisoformat(suite.suite.run_after)

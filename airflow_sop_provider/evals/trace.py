@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from airflow_sop_provider.contract.verdict import Usage
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.evals.models import Case
 from airflow_sop_provider.sop.graph import StepState
@@ -22,6 +23,8 @@ class Trace:
     :param failures: step -> why it failed, of the steps that did.
     :param seconds: how long it took.
     :param execution: run id, where it was an execution of an Airflow.
+    :param events: task -> what its last attempt recorded, where that is known.
+    :param usage: task -> what it used, likewise.
     """
 
     status: ExecutionStatus
@@ -31,6 +34,8 @@ class Trace:
     failures: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     execution: str | None = None
+    events: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    usage: Mapping[str, Usage] = field(default_factory=dict)
 
     def choice(self, step: str) -> str | None:
         """Return what a decision chose, None if it chose nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 from airflow_sop_provider.sop.expression_syntax import Parsed, parse_expression, parse_template
 from airflow_sop_provider.sop.step_models import RollbackStep, Step
 
-__all__ = ["Formula", "formulas", "step_reads"]
+__all__ = ["Formula", "formulas", "may_ask", "step_reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,13 @@ def step_reads(step: Step | RollbackStep) -> tuple[str, ...]:
     """Return ids of the steps whose outputs a step's expressions read, in alphabetical order."""
     data = step.model_dump(mode="json", exclude_none=True)
     return tuple(sorted({reference.step for formula in formulas(data) for reference in formula.parse().steps}))
+
+
+def may_ask(step: Step) -> bool:
+    """Whether an agent may be asked: a step of kind `agent`, or a decision whose rule can hand it over (`ask`)."""
+    if step.decision is None:
+        return step.agent is not None
+    return step.decision.rule is None or "ask" in parse_expression(step.decision.rule).names
 
 
 def _at(step: Mapping[str, Any], path: tuple[str, ...]) -> Any:

@@ -66,7 +66,7 @@ def test_a_task_gets_what_its_step_names_and_no_more(dag):
     assert judge.agent["model"] == "some-model"
     assert judge.guidance == "Be careful."
     assert score.reads == ("history",)
-    assert judge.reads == ("score",)
+    assert judge.reads == ("each", "history", "score")  # an agent may be asked: it sees what all prerequisites gave
 
 
 def test_a_for_each_is_mapped_over_the_task_that_lists_its_items(dag):

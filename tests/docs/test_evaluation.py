@@ -38,6 +38,8 @@ def test_every_field_is_named(model: type[Model]) -> None:
 def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     for folder in ("sops", "evals"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ("fleet.yaml", "models.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
     program = tmp_path / "bin" / "sop"
     program.parent.mkdir()
     program.write_text(

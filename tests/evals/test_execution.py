@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_sop_provider.evals.execution import InProcess, Unsupported
+from airflow_sop_provider.evals.execution import InProcess
 from airflow_sop_provider.evals.models import Case, RecordedResult
 from airflow_sop_provider.sop import check_text
 from tests.evals.conftest import SOP
@@ -159,7 +159,20 @@ def test_commands_are_run_for_real(tmp_path: Any) -> None:
     assert (trace.status, (tmp_path / "made").exists()) == ("COMPLETED", True)
 
 
-def test_an_agent_centric_sop_is_refused_with_a_way_out() -> None:
-    text = "sop: s\nversion: 1.0.0\ntitle: S\nsteps:\n  - {id: a, agent: {instruction: Think.}}\n"
-    with pytest.raises(Unsupported, match="--airflow"):
-        InProcess(check_text(text).unwrap())
+AGENT = "sop: s\nversion: 1.0.0\ntitle: S\nagent: {model: 'scripted:%s'}\nsteps:\n"
+ALONE = AGENT + "  - {id: a, agent: {instruction: Think.}}\n  - {id: b, agent: {instruction: Say.}}\n"
+
+
+def test_an_agent_carries_out_a_whole_sop_and_its_steps_have_their_outputs(tmp_path: Any) -> None:
+    (tmp_path / "script.yaml").write_text("answers: {a: thought, b: said}\n")
+    trace = execute(ALONE % (tmp_path / "script.yaml"))
+    assert (trace.status, trace.outputs) == ("COMPLETED", {"a": {"text": "thought"}, "b": {"text": "said"}})
+    assert trace.usage["agent"].model_calls == 3
+
+
+def test_the_steps_an_agent_did_before_it_failed_are_told(tmp_path: Any) -> None:
+    turns = "{call: report_step_result, arguments: {step: a, outputs: x}}, {call: made_up}, {call: made_up}"
+    (tmp_path / "script.yaml").write_text(f"turns: [{turns}]\nthen: repeat\n")
+    trace = execute(ALONE % (tmp_path / "script.yaml"))
+    assert (trace.status, trace.states) == ("FAILED", {"a": "succeeded", "b": "failed"})
+    assert "agent-loop" in trace.failures["b"]

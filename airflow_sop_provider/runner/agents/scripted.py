@@ -138,13 +138,19 @@ class _Seen:
                 self._read(part)
 
     def filled(self, value: Any) -> Any:
-        """Return a value of the script with its expressions evaluated."""
+        """Return a value of the script with its expressions evaluated.
+
+        ``steps`` holds results by function and by step, so that a script fits both modes.
+        """
         return render(value, {"steps": self.results, "inputs": self.given})
 
     def _read(self, part: types.Part) -> None:
         if part.function_response is not None:
             response = part.function_response.response or {}
             self.results[str(part.function_response.name)] = response.get("data")
+            before = self.status.get("next") or {}
+            if before.get("step") in response.get("done", ()):
+                self.results[before["step"]] = response.get("data")
             if "next" in response:
                 self.status = response
         for tag in ("status", "data"):
@@ -153,6 +159,7 @@ class _Seen:
                 self.status = json.loads(found[1])
             elif found:
                 self.given = json.loads(found[1])
+                self.results |= self.given.get("steps") or {}
 
 
 def _response(turn: Turn) -> LlmResponse:

@@ -29,6 +29,13 @@ def history(vendor: str) -> dict[str, Any]:
     return {"vendor": vendor, "changes": 3, "note": hostile.read_text() if hostile.exists() else "none"}
 
 
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+def look() -> dict[str, Any]:
+    """Look around: changes nothing."""
+    note("look")
+    return {"seen": "nothing"}
+
+
 @server.tool()
 def freeze(vendor: str) -> dict[str, Any]:
     """Freeze a vendor: has an effect. Takes as long as ``slow.txt`` says."""
