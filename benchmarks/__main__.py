@@ -32,11 +32,12 @@ BENCHMARKS: dict[str, str] = {
     "throughput": "steps a minute and CPU per step; against BashOperator and EmptyOperator",
     "kubernetes": "steps as pods of simulated nodes; against KubernetesPodOperator (needs `make cluster-simulated`)",
     "scale": "thousands of executions at once on simulated nodes (needs `make cluster-simulated`)",
+    "engine": "status queries and heartbeats a second while thousands of executions run",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""
 
-_ON_A_CLUSTER = frozenset({"kubernetes", "scale"})
-"""Not among the default: they need a cluster, and have a page's part of their own."""
+_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine"}
+"""Not among the default, as they need a cluster or PostgreSQL; name -> the page's part that is theirs."""
 _BUSY = 0.25
 
 
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         document = {**facts, "quick": options.quick, "tables": [table.as_dict() for table in tables]}
         options.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     if options.page:
-        update_page(options.page, facts, tables, part="kubernetes" if set(options.names) <= _ON_A_CLUSTER else "")
+        parts = {_PARTS.get(name, "") for name in options.names}
+        update_page(options.page, facts, tables, part=parts.pop() if len(parts) == 1 else "")
     return 0
 
 
@@ -91,7 +93,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[Table]:
 
 def _command(options: argparse.Namespace) -> str:
     """Return the command that measures the same; where the results go is no part of that."""
-    names = [] if options.names == [n for n in BENCHMARKS if n not in _ON_A_CLUSTER] else options.names
+    names = [] if options.names == [n for n in BENCHMARKS if n not in _PARTS] else options.names
     switches = [f"--{name}" for name in ("quick", "postgres") if getattr(options, name)]
     return " ".join(["python -m benchmarks", *names, *switches])
 
@@ -112,7 +114,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.error(f"there is no benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
-    options.names = options.names or [name for name in BENCHMARKS if name not in _ON_A_CLUSTER]
+    options.names = options.names or [name for name in BENCHMARKS if name not in _PARTS]
     return options
 
 

@@ -7,22 +7,32 @@ from pathlib import Path
 
 from benchmarks.report import Table
 
-__all__ = ["BEGIN", "BEGIN_KUBERNETES", "END", "END_KUBERNETES", "update_page"]
+__all__ = ["BEGIN", "END", "MARKERS", "update_page"]
 
 BEGIN = "<!-- figures: written by `python -m benchmarks --page` -->"
 END = "<!-- end of figures -->"
-BEGIN_KUBERNETES = "<!-- figures of Kubernetes: written by `make bench-kubernetes ARGS=--page` -->"
-END_KUBERNETES = "<!-- end of figures of Kubernetes -->"
+MARKERS = {
+    "": (BEGIN, END),
+    "kubernetes": (
+        "<!-- figures of Kubernetes: written by `make bench-kubernetes ARGS=--page` -->",
+        "<!-- end of figures of Kubernetes -->",
+    ),
+    "engine": (
+        "<!-- figures of the engine: written by `make bench-engine ARGS=--page` -->",
+        "<!-- end of figures of the engine -->",
+    ),
+}
+"""Part of a page -> the lines between which its figures stand; each part is another run's."""
 
 
 def update_page(page: Path, facts: Mapping[str, str], tables: Sequence[Table], *, part: str = "") -> None:
     """Replace what stands between the markers of a page.
 
     :param facts: command, machine and versions of the run.
-    :param part: ``kubernetes`` for the figures of the benchmarks that need a cluster, which are another run's.
+    :param part: of `MARKERS`.
     :raises ValueError: the page has no markers.
     """
-    opening, closing = (BEGIN_KUBERNETES, END_KUBERNETES) if part else (BEGIN, END)
+    opening, closing = MARKERS[part]
     text = page.read_text()
     head, begin, rest = text.partition(opening)
     _, end, tail = rest.partition(closing)

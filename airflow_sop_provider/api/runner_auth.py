@@ -15,17 +15,33 @@ from airflow.utils.session import create_session
 from fastapi import Depends, HTTPException, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.airflow_settings import engine_secret, read_settings
 from airflow_sop_provider.api.pod_keys import ClusterKeySource
 from airflow_sop_provider.api.pod_tokens import PodClaims, PodTokenError, PodTokenVerifier
+from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret
 from airflow_sop_provider.store.attempts import find_attempt
+from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 
-__all__ = ["RunnerIdentity", "RunnerRefusedError", "authenticated_runner", "identify", "signing_key"]
+__all__ = [
+    "Proof",
+    "RunnerIdentity",
+    "RunnerRefusedError",
+    "authenticated_runner",
+    "heard_from",
+    "identify",
+    "proved",
+    "refused",
+    "running_attempt",
+    "signing_key",
+]
+
+Proof = AttemptKey | PodClaims
+"""What a token says by itself: an attempt, or a pod of the cluster."""
 
 _BEARER = HTTPBearer(
     auto_error=False, description="The token of one attempt, from the file SOP_ENGINE_TOKEN_FILE names."
@@ -60,42 +76,80 @@ def signing_key() -> bytes:
     return key_of_secret(engine_secret())
 
 
+async def prove(token: str) -> Proof:
+    """Return what a token proves by itself, without asking the database.
+
+    :raises RunnerRefusedError: nothing.
+    """
+    try:
+        return attempt_of_token(token, signing_key())
+    except RunnerTokenError as error:
+        pods = _pod_tokens()
+        if pods is None:
+            raise RunnerRefusedError(str(error)) from None
+    try:
+        return await pods.verify(token)
+    except PodTokenError as error:
+        raise RunnerRefusedError(str(error)) from None
+
+
+def running_attempt(session: Session, proof: Proof) -> AttemptRow:
+    """Return the attempt that was proved, as long as it runs.
+
+    :raises RunnerRefusedError: there is none, or it is over.
+    """
+    row = find_attempt(session, proof) if isinstance(proof, AttemptKey) else _attempt_of_pod(session, proof)
+    if row is None:
+        raise RunnerRefusedError("the engine knows no such attempt")
+    if row.ended_at is not None:
+        raise RunnerRefusedError("the attempt is over")
+    return row
+
+
+def heard_from(connection: Connection, proof: Proof) -> int | None:
+    """Renew the sign of life of the attempt that was proved, in one statement; return how many events are stored.
+
+    None: it is over, or not known by this proof yet; `running_attempt` says which.
+    """
+    row = AttemptRow
+    if isinstance(proof, AttemptKey):
+        which = (row.task_instance_id == proof.task_instance_id, row.attempt == proof.attempt)
+    else:
+        which = (row.container == proof.name, row.pod_uid == proof.uid)
+    alive = update(row).where(*which, row.ended_at.is_(None)).values(heartbeat_at=utc_now())
+    return connection.execute(alive.returning(row.events_seen)).scalar()
+
+
 async def identify(token: str) -> RunnerIdentity:
     """Return the attempt that a token proves.
 
     :raises RunnerRefusedError: it proves none, or one that is over.
     """
-    try:
-        key = attempt_of_token(token, signing_key())
-    except RunnerTokenError as error:
-        pods = _pod_tokens()
-        if pods is None:
-            raise RunnerRefusedError(str(error)) from None
-        return await _of_pod(pods, token)
-    return await run_in_threadpool(_known, lambda session: find_attempt(session, key))
+    return await run_in_threadpool(_known, await prove(token))
 
 
-async def authenticated_runner(
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-) -> RunnerIdentity:
-    """Answer 401 unless the caller is an attempt that runs.
+async def proved(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Proof:
+    """Answer 401 unless the caller's token proves an attempt; whether that runs is still to be asked.
 
     :raises HTTPException: 401.
     """
     if credentials is None:
-        raise _refused("there is no bearer token")
+        raise refused("there is no bearer token")
     try:
-        return await identify(credentials.credentials)
+        return await prove(credentials.credentials)
     except RunnerRefusedError as error:
-        raise _refused(str(error)) from None
+        raise refused(str(error)) from None
 
 
-async def _of_pod(pods: PodTokenVerifier, token: str) -> RunnerIdentity:
+async def authenticated_runner(proof: Annotated[Proof, Depends(proved)]) -> RunnerIdentity:
+    """Answer 401 unless the caller is an attempt that runs.
+
+    :raises HTTPException: 401.
+    """
     try:
-        claims = await pods.verify(token)
-    except PodTokenError as error:
-        raise RunnerRefusedError(str(error)) from None
-    return await run_in_threadpool(_known, lambda session: _attempt_of_pod(session, claims))
+        return await run_in_threadpool(_known, proof)
+    except RunnerRefusedError as error:
+        raise refused(str(error)) from None
 
 
 def _attempt_of_pod(session: Session, claims: PodClaims) -> AttemptRow | None:
@@ -109,13 +163,9 @@ def _attempt_of_pod(session: Session, claims: PodClaims) -> AttemptRow | None:
     return row
 
 
-def _known(find: Any) -> RunnerIdentity:
+def _known(proof: Proof) -> RunnerIdentity:
     with create_session(scoped=False) as session:
-        row: AttemptRow | None = find(session)
-        if row is None:
-            raise RunnerRefusedError("the engine knows no such attempt")
-        if row.ended_at is not None:
-            raise RunnerRefusedError("the attempt is over")
+        row = running_attempt(session, proof)
         execution = session.get_one(ExecutionRow, row.execution_id)
         return RunnerIdentity(
             execution_id=row.execution_id,
@@ -141,7 +191,8 @@ def _pod_tokens() -> PodTokenVerifier | None:
     return PodTokenVerifier(ClusterKeySource(connect_by_environment()), namespaces=[settings.namespace or "default"])
 
 
-def _refused(why: str) -> HTTPException:
+def refused(why: str) -> HTTPException:
+    """Return the 401 that says why."""
     return HTTPException(
         status.HTTP_401_UNAUTHORIZED,
         f"This endpoint takes the token of a running attempt: {why}.",

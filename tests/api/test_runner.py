@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from airflow_sop_provider.api.routes.runner import BODY_LIMIT
 from airflow_sop_provider.api.runner_auth import signing_key
@@ -17,6 +17,7 @@ from airflow_sop_provider.runner.agents.checkpoint import EngineCheckpoint, NoCh
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
 from airflow_sop_provider.store.executions import open_execution
 from airflow_sop_provider.store.tables import AttemptRow
+from tests.api.test_recent import statements
 from tests.client.conftest import url
 from tests.store.facts import attempt_key, context_of, run_facts
 
@@ -52,6 +53,29 @@ def test_events_are_stored_once(client, key) -> None:
     assert runner.post(f"{V1}/events", json={"events": [event(2), event(3)]}).json() == {"stored": 3}
     with create_session() as session:
         assert session.scalars(select(AttemptRow)).one().events_seen == 3
+
+
+def test_a_heartbeat_is_one_statement_and_a_sign_of_life(client, key) -> None:
+    runner = caller(client, key)
+    runner.post(f"{V1}/events", json={"events": [event(1)]})
+    with create_session() as session:
+        session.execute(update(AttemptRow).values(heartbeat_at=NOW - timedelta(days=1)))
+    with statements() as said:
+        answer = runner.post(f"{V1}/events", json={"events": [{**event(0), "event": "heartbeat"}]})
+    assert answer.json() == {"stored": 1}
+    assert len(said) == 1, said
+    with create_session() as session:
+        assert session.scalars(select(AttemptRow.heartbeat_at)).one() >= NOW - timedelta(minutes=10)
+
+
+def test_a_heartbeat_says_nothing_for_an_attempt_that_is_over(client, key) -> None:
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context_of())
+        end_attempt(session, execution, AttemptEnd(key=key, state="succeeded"))
+    answer = caller(client, key).post(f"{V1}/events", json={"events": [{**event(0), "event": "heartbeat"}]})
+    assert (answer.status_code, "over" in answer.text) == (401, True)
+    with create_session() as session:
+        assert session.scalars(select(AttemptRow.heartbeat_at)).one() is None
 
 
 def test_a_checkpoint_is_kept_for_the_next_attempt(client, key) -> None:

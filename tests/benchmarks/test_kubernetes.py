@@ -20,7 +20,7 @@ from benchmarks.__main__ import BENCHMARKS, _command, _parse
 from benchmarks.bench import BenchmarkError
 from benchmarks.database import AirflowDatabase
 from benchmarks.documents import HOLD_SOP, NEXT_SOP, pod_operator_dags_text, write_documents
-from benchmarks.pages import BEGIN, BEGIN_KUBERNETES, END, END_KUBERNETES, update_page
+from benchmarks.pages import BEGIN, END, MARKERS, update_page
 from benchmarks.pods import PodTimes, pod_template
 from benchmarks.report import Table
 from benchmarks.throughput import Round
@@ -67,18 +67,19 @@ def test_documents_have_the_steps_that_stages_and_figures_name(tmp_path: Path) -
 
 
 def test_a_page_keeps_the_figures_of_the_other_part(tmp_path: Path) -> None:
+    begin, end = MARKERS["kubernetes"]
     page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\nown\n{END}\n{BEGIN_KUBERNETES}\nold\n{END_KUBERNETES}\nafter\n")
+    page.write_text(f"{BEGIN}\nown\n{END}\n{begin}\nold\n{end}\nafter\n")
     update_page(page, {"command": "python -m benchmarks scale"}, [TABLE], part="kubernetes")
     text = page.read_text()
     assert "own" in text
     assert "old" not in text
-    assert text.index(BEGIN_KUBERNETES) < text.index("### A table") < text.index(END_KUBERNETES)
+    assert text.index(begin) < text.index("### A table") < text.index(end)
 
 
-def test_what_needs_a_cluster_runs_only_when_it_is_named() -> None:
+def test_what_needs_a_cluster_or_postgresql_runs_only_when_it_is_named() -> None:
     options = _parse([])
-    assert set(BENCHMARKS) - set(options.names) == {"kubernetes", "scale"}
+    assert set(BENCHMARKS) - set(options.names) == {"kubernetes", "scale", "engine"}
     assert _command(options) == "python -m benchmarks"
     assert _command(_parse(["kubernetes", "scale"])) == "python -m benchmarks kubernetes scale"
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.common.dagbag import DagBagDep
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.datamodels.dag_run import DagRunMutableStates
@@ -30,9 +31,11 @@ from airflow_sop_provider.api.models import (
     ExecutionStatusBody,
     SubmitRequest,
 )
+from airflow_sop_provider.api.recent import RecentUser, check_readable
+from airflow_sop_provider.api.statements import statements
 from airflow_sop_provider.api.submitting import RefusedError, Submission, submit
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
-from airflow_sop_provider.runs.live import standing
+from airflow_sop_provider.runs.live import Standing, standing
 from airflow_sop_provider.runs.opening import opened
 from airflow_sop_provider.store.execution_queries import BadCursorError, ExecutionFilter, attempts_of, page_of
 from airflow_sop_provider.store.execution_tables import ExecutionRow
@@ -119,10 +122,12 @@ def get_execution(dag_id: str, run_id: str, session: SessionDep) -> ExecutionRes
     )
 
 
-@router.get(f"{_ONE}/status", dependencies=[CanRead])
-def get_execution_status(dag_id: str, run_id: str, session: SessionDep) -> ExecutionStatusBody:
+@router.get(f"{_ONE}/status", response_model=ExecutionStatusBody)
+async def get_execution_status(dag_id: str, run_id: str, user: RecentUser) -> Response:
     """Return where an execution stands: status, progress, time, the state of every step."""
-    return _status(session, dag_id, run_id)
+    # one visit to a thread for all of it, and the body as it is: FastAPI would validate and convert it once more
+    body = await run_in_threadpool(_readable_status, user, dag_id, run_id)
+    return Response(body.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 @router.get(f"{_ONE}/events", dependencies=[CanRead], response_class=StreamingResponse)
@@ -157,24 +162,33 @@ def _row(session: Session, dag_id: str, run_id: str) -> ExecutionRow:
     return row
 
 
-def _status(session: Session, dag_id: str, run_id: str) -> ExecutionStatusBody:
-    row = _row(session, dag_id, run_id)
-    now = standing(session, row)
+def _readable_status(user: BaseUser, dag_id: str, run_id: str) -> ExecutionStatusBody:
+    check_readable(user, dag_id)
+    return _status_now(dag_id, run_id)
+
+
+def _status_now(dag_id: str, run_id: str) -> ExecutionStatusBody:
+    now = _standing(dag_id, run_id)
+    if now is None:
+        with create_session(scoped=False) as session:  # nobody has met this run before
+            _row(session, dag_id, run_id)
+        now = _standing(dag_id, run_id)
+        assert now is not None, "it was opened just now"
     return ExecutionStatusBody(
-        execution=row.name,
+        execution=f"{dag_id}/{run_id}",
         status=now.status,
         progress=now.progress,
         elapsed_seconds=now.elapsed_seconds,
         current_steps=now.current_steps,
         steps=dict(now.steps),
         dependencies={step: list(needs) for step, needs in now.dependencies.items()},
-        flagged=row.flagged,
+        flagged=now.flagged,
     )
 
 
-def _status_now(dag_id: str, run_id: str) -> ExecutionStatusBody:
-    with create_session(scoped=False) as session:
-        return _status(session, dag_id, run_id)
+def _standing(dag_id: str, run_id: str) -> Standing | None:
+    with statements() as connection:
+        return standing(connection, dag_id, run_id)
 
 
 async def _changes(dag_id: str, run_id: str, request: Request) -> AsyncIterator[str]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, HTTPException, Request, status
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_sop_provider.api.runner_auth import RunnerIdentity, authenticated_runner
+from airflow_sop_provider.api.runner_auth import (
+    Proof,
+    RunnerIdentity,
+    RunnerRefusedError,
+    authenticated_runner,
+    heard_from,
+    proved,
+    refused,
+    running_attempt,
+)
+from airflow_sop_provider.api.statements import statements
 from airflow_sop_provider.store.attempts import record_events
-from airflow_sop_provider.store.execution_tables import AttemptRow, CheckpointRow, ExecutionRow
+from airflow_sop_provider.store.execution_tables import CheckpointRow, ExecutionRow
 
 __all__ = ["BODY_LIMIT", "router"]
 
@@ -18,7 +30,7 @@ BODY_LIMIT = 8 * 1024 * 1024
 """Most bytes of a runner's request."""
 
 
-def _bounded(request: Request) -> None:
+async def _bounded(request: Request) -> None:
     """Refuse a body that is too large, or whose size is not told beforehand, before it is read."""
     length = request.headers.get("content-length", "0" if request.method == "GET" else "")
     if not length.isdecimal():
@@ -47,13 +59,26 @@ class EventsAnswer(BaseModel):
 
 
 @router.post("/events")
-def post_events(body: Events, runner: Runner, session: SessionDep) -> EventsAnswer:
+async def post_events(body: Events, proof: Annotated[Proof, Depends(proved)]) -> EventsAnswer:
     """Store events; what is stored already is passed over."""
     if any(not isinstance(event.get("seq", 0), int) for event in body.events):
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "`seq` of an event is a whole number.")
-    execution = session.get_one(ExecutionRow, runner.execution_id)
-    attempt = session.get_one(AttemptRow, runner.attempt_id)
-    return EventsAnswer(stored=record_events(session, execution, attempt, body.events))
+    try:
+        return EventsAnswer(stored=await run_in_threadpool(_store, proof, body.events))
+    except RunnerRefusedError as error:
+        raise refused(str(error)) from None
+
+
+def _store(proof: Proof, events: list[dict[str, Any]]) -> int:
+    if not any(event.get("seq", 0) for event in events):  # what runners say most of the time: that they live
+        with statements() as connection:
+            stored = heard_from(connection, proof)
+        if stored is not None:
+            return stored
+    with create_session(scoped=False) as session:
+        attempt = running_attempt(session, proof)
+        execution = session.get_one(ExecutionRow, attempt.execution_id)
+        return record_events(session, execution, attempt, events)
 
 
 @router.get("/checkpoint")
