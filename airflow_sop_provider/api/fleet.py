@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from airflow.models.connection import Connection
 from airflow.utils.session import create_session
@@ -19,6 +20,7 @@ from sqlalchemy import select, tuple_
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.api.runner_auth import RunnerIdentity, RunnerRefusedError, identify
+from airflow_sop_provider.engine.expected_outputs import expected_outputs
 from airflow_sop_provider.fleet.breakers import Breakers
 from airflow_sop_provider.fleet.calls import Calls
 from airflow_sop_provider.fleet.gateway import FleetGateway
@@ -26,7 +28,8 @@ from airflow_sop_provider.fleet.rates import Rates
 from airflow_sop_provider.fleet.registry import FleetError, FleetRegistry, HttpServer, StdioServer, load_fleet
 from airflow_sop_provider.fleet.sessions import Sessions
 from airflow_sop_provider.hooks.mcp import McpHook, server_of_connection
-from airflow_sop_provider.store.execution_tables import ExecutionRow
+from airflow_sop_provider.sop import check_text
+from airflow_sop_provider.store.execution_tables import DocumentRow, ExecutionRow
 from airflow_sop_provider.store.fleet_memory import FleetMemory
 
 __all__ = ["AirflowServers", "build_gateway", "running"]
@@ -34,6 +37,7 @@ __all__ = ["AirflowServers", "build_gateway", "running"]
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
 _SESSIONS = partial(create_session, scoped=False)
+_CALLING_KINDS = frozenset({"step", "rollback", "agent_centric"})
 
 
 class AirflowServers:
@@ -82,6 +86,7 @@ def build_gateway() -> FleetGateway:
         rates=Rates(),
         journal=memory,
         snapshots=memory,
+        expected=_expected,
     )
     return FleetGateway(_verify, calls)
 
@@ -102,6 +107,24 @@ async def _verify(token: str) -> RunnerIdentity | None:
         return await identify(token)
     except RunnerRefusedError:
         return None
+
+
+async def _expected(caller: RunnerIdentity, server: str, tool: str) -> dict[str, Any] | None:
+    """Return what the caller's SOP says of the tool's result, by the document that its execution began with."""
+    if caller.digest is None or caller.kind not in _CALLING_KINDS:
+        return None
+    step = None if caller.kind == "agent_centric" else caller.step
+    expected = await asyncio.to_thread(_expected_of, caller.digest, step)
+    return expected.get((server, tool))
+
+
+@lru_cache(maxsize=4096)  # a document never changes
+def _expected_of(digest: str, step: str | None) -> dict[tuple[str, str], dict[str, Any]]:
+    with _SESSIONS() as session:
+        row = session.get(DocumentRow, digest)
+        text = None if row is None else row.text
+    loaded = None if text is None else check_text(text).loaded
+    return {} if loaded is None else expected_outputs(loaded.sop, step)
 
 
 async def _close_ended(gateway: FleetGateway) -> None:

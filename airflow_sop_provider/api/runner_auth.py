@@ -58,6 +58,8 @@ class RunnerIdentity:
 
     :param execution_id: number of its execution in the engine's tables, ``attempt_id`` its own.
     :param data_sources: what it may touch in the fleet: name -> {server, tools}.
+    :param kind: of its payload; see `AttemptBegin`.
+    :param digest: of its SOP's document, None where that is not known.
     """
 
     execution_id: int
@@ -69,6 +71,8 @@ class RunnerIdentity:
     attempt: int
     task_instance_id: str
     data_sources: Mapping[str, Any]
+    kind: str
+    digest: str | None
 
 
 def signing_key() -> bytes:
@@ -177,6 +181,8 @@ def _known(proof: Proof) -> RunnerIdentity:
             attempt=row.attempt,
             task_instance_id=row.task_instance_id,
             data_sources=row.data_sources,
+            kind=row.kind,
+            digest=execution.digest,
         )
 
 

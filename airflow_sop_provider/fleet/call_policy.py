@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from mcp.types import Tool
+from mcp.types import CallToolResult, TextContent, Tool
 
 from airflow_sop_provider.contract.exit_codes import ErrorType, ExitCode
 from airflow_sop_provider.contract.fleet_calls import MAX_RETRIES_META, ORDINAL_META
@@ -19,6 +20,7 @@ __all__ = [
     "RETRY_DELAYS",
     "allowed_tools",
     "check_arguments",
+    "check_outputs",
     "exhausted",
     "idempotency_key",
     "is_read",
@@ -84,6 +86,34 @@ def check_arguments(arguments: dict[str, Any], tool: Tool) -> None:
         path, message = found
         text = f"The tool `{tool.name}` refuses the arguments at `{path}`: {message}"
         raise permanent(ExitCode.BAD_DATA, "mcp-invalid-arguments", text, path=path)
+
+
+def check_outputs(result: CallToolResult, schema: dict[str, Any], server: str, tool: str) -> None:
+    """Refuse a result that is not what the SOP's `outputs` say.
+
+    :raises CallFailedError: 65 ``outputs-schema``; 78 ``outputs-schema-invalid`` if the schema is none. The codes are
+        those of the runner, which holds a step's outputs against the same schema.
+    """
+    try:
+        found = SchemaCheck(schema).violation(_value(result))
+    except UnusableSchemaError as error:
+        text = f"The step's `outputs` are not a usable JSON Schema: {error}"
+        raise permanent(ExitCode.BAD_CONFIGURATION, "outputs-schema-invalid", text[:1000]) from error
+    if found is not None:
+        path, message = found
+        text = f"The result of `{server}.{tool}` breaks the step's `outputs` at `{path}`: {message}"
+        raise permanent(ExitCode.BAD_DATA, "outputs-schema", text, path=path)
+
+
+def _value(result: CallToolResult) -> Any:
+    """Return what a step takes from a result: its structure, else its text as JSON, else its text."""
+    if result.structured_content is not None:
+        return result.structured_content
+    text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def exhausted(failure: CallFailedError, retries: int) -> CallFailedError:

@@ -26,6 +26,7 @@ from airflow_sop_provider.fleet.call_policy import (
     RETRY_DELAYS,
     allowed_tools,
     check_arguments,
+    check_outputs,
     exhausted,
     idempotency_key,
     is_read,
@@ -33,7 +34,15 @@ from airflow_sop_provider.fleet.call_policy import (
     outcome_unknown,
     retries_allowed,
 )
-from airflow_sop_provider.fleet.ports import AuditSink, Caller, DataAccess, Journal, ServerSource, SnapshotStore
+from airflow_sop_provider.fleet.ports import (
+    AuditSink,
+    Caller,
+    DataAccess,
+    ExpectedOutputs,
+    Journal,
+    ServerSource,
+    SnapshotStore,
+)
 from airflow_sop_provider.fleet.rates import Rates
 from airflow_sop_provider.fleet.registry import FleetError, HttpServer, StdioServer
 from airflow_sop_provider.fleet.sessions import Session, Sessions
@@ -71,6 +80,7 @@ class Calls:
 
     :param journal: None: no call is remembered, so nothing keeps a repeated attempt from repeating it.
     :param snapshots: None: definitions are not compared.
+    :param expected: what SOPs expect of results; None: nothing is compared with them here.
     :param sleep: waits between retries.
     """
 
@@ -84,6 +94,7 @@ class Calls:
         rates: Rates,
         journal: Journal | None = None,
         snapshots: SnapshotStore | None = None,
+        expected: ExpectedOutputs | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.servers = servers
@@ -93,6 +104,7 @@ class Calls:
         self._rates = rates
         self._journal = journal
         self._snapshots = snapshots
+        self._expected = expected
         self._sleep = sleep
 
     async def tools(self, caller: Caller, server_name: str) -> list[Tool]:
@@ -155,7 +167,17 @@ class Calls:
             )
             raise permanent(ExitCode.NOT_ALLOWED, "tool-changed", text)
         check_arguments(call.arguments, tool)
-        return await self._noted(call, tool)
+        result = await self._noted(call, tool)
+        await self._check_outputs(call, result)
+        return result
+
+    async def _check_outputs(self, call: _Call, result: CallToolResult) -> None:
+        """Hold a result against the SOP; what had an effect is noted as done before, and is not done again."""
+        if self._expected is None or result.is_error:
+            return
+        schema = await self._expected(call.caller, call.server_name, call.tool)
+        if schema is not None:
+            check_outputs(result, schema, call.server_name, call.tool)
 
     async def _noted(self, call: _Call, tool: Tool) -> CallToolResult:
         """Make the call under its idempotency key; reads need none, since they may be repeated."""

@@ -18,6 +18,7 @@ __all__ = [
     "BreakerStore",
     "Caller",
     "DataAccess",
+    "ExpectedOutputs",
     "IdentityVerifier",
     "Journal",
     "JournalEntry",
@@ -52,6 +53,13 @@ class Caller(Protocol):
     @property
     def data_sources(self) -> Mapping[str, Any]:
         """What it may touch."""
+
+
+class ExpectedOutputs(Protocol):
+    """Tells what the SOP's `outputs` say of a tool's result."""
+
+    async def __call__(self, caller: Any, server: str, tool: str) -> dict[str, Any] | None:
+        """Return the JSON Schema that a result has to fit, None if the SOP expects nothing of it."""
 
 
 class IdentityVerifier(Protocol):

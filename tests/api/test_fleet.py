@@ -19,9 +19,11 @@ from sqlalchemy import delete, select, update
 from airflow_sop_provider.api import fleet as api_fleet
 from airflow_sop_provider.api.fleet import AirflowServers, running
 from airflow_sop_provider.api.runner_auth import signing_key
+from airflow_sop_provider.engine.execution_context import context_of_sop
 from airflow_sop_provider.engine.runner_tokens import runner_token
 from airflow_sop_provider.fleet.registry import FleetError
 from airflow_sop_provider.hooks.mcp import McpHook, server_of_connection
+from airflow_sop_provider.sop import check_text
 from airflow_sop_provider.store.attempts import AttemptBegin, begin_attempt
 from airflow_sop_provider.store.executions import open_execution
 from airflow_sop_provider.store.tables import AuditEntryRow, ExecutionRow, ToolSnapshotRow
@@ -78,6 +80,33 @@ async def test_a_runner_reaches_a_server_of_a_connection_and_it_is_in_the_audit_
         assert [entry.component for entry in entries] == ["fleet"]
         assert "s3cret" not in entries[0].meta
         assert session.scalars(select(ToolSnapshotRow.tool)).all() == ["structured"]
+
+
+EXPECTING = """\
+sop: software-licence-review
+version: 9.0.0
+title: Expects another number
+mode: system_design
+data_sources: {data: {server: raw, tools: [structured]}}
+steps:
+  - {id: inventory, tool: data.structured, outputs: {type: object, properties: {n: {const: 8}}}}
+"""
+
+
+async def test_a_result_is_held_against_the_document_that_the_execution_began_with(app, connect, raw, empty_tables):  # noqa: F811
+    context, key = context_of_sop(check_text(EXPECTING).unwrap()), attempt_key()
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context, document=EXPECTING)
+        begin_attempt(session, execution, AttemptBegin(key=key, kind="step", data_sources=SOURCES))
+    token = runner_token(key, signing_key(), timeout_seconds=60, now=datetime.now(UTC))
+    connect(host=raw.url)
+    async with running(app.state.fleet), mcp_client(app, token) as client:
+        result = await client.call_tool("structured", {})
+    assert result.is_error
+    assert "breaks the step's `outputs`" in result.content[0].text
+    with create_session() as session:
+        (entry,) = session.scalars(select(AuditEntryRow).where(AuditEntryRow.kind == "data.access"))
+        assert "outputs-schema" in entry.meta
 
 
 async def test_sessions_end_with_their_execution(app, token, connect, raw, monkeypatch):  # noqa: F811

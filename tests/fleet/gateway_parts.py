@@ -78,11 +78,12 @@ class Fleet:
         self.waits: list[float] = []
         self.now = 1_000_000.0
         self.attempts: dict[str, Attempt] = {}
+        self.expected: dict[tuple[str, str], dict[str, Any]] = {}
         self.sessions = Sessions()
         self.breakers = Breakers(MemoryBreakers(), clock=lambda: self.now)
         self.calls = Calls(
             servers=self, sessions=self.sessions, breakers=self.breakers, audit=self.notes, rates=Rates(**rates),
-            journal=self.notes, snapshots=self.notes, sleep=self._sleep,
+            journal=self.notes, snapshots=self.notes, expected=self._expects, sleep=self._sleep,
         )  # fmt: skip
         self.gateway = FleetGateway(self._verify, self.calls)
         self.url = ""
@@ -96,6 +97,9 @@ class Fleet:
 
     async def _verify(self, token):
         return self.attempts.get(token)
+
+    async def _expects(self, caller, server, tool):
+        return self.expected.get((server, tool))
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)

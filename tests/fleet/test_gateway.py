@@ -211,3 +211,35 @@ def test_credentials_are_resolved_in_the_gateway(raw, tmp_path, monkeypatch):
         with served({"raw": {"transport": "http", "url": raw.url, "credentials": credential}}) as fleet:
             runner(fleet, tmp_path, "structured").call("raw", "structured", {}, 30.0, 0)
         assert {{name.title(): text for name, text in headers.items()}[header] for headers in raw.headers} == {value}
+
+
+N_IS_SMALL = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 7}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(("tool", "fits"), [("structured", True), ("json_text", False), ("plain_text", False)])
+def test_a_result_is_held_against_the_sops_outputs_before_it_leaves(call, fleet, tool, fits):
+    fleet.expected["raw", tool] = N_IS_SMALL
+    if fits:
+        assert call(tool) == {"n": 7}
+        return
+    with pytest.raises(StepFailureError) as caught:
+        call(tool)
+    assert (caught.value.code, caught.value.exit_code) == ("outputs-schema", 65)
+    (access,) = fleet.notes.accesses
+    assert (access.ok, access.code, access.result_digest) == (False, "outputs-schema", None)
+
+
+def test_outputs_that_are_no_schema(call, fleet):
+    fleet.expected["raw", "structured"] = {"type": "thing"}
+    with pytest.raises(StepFailureError) as caught:
+        call("structured")
+    assert (caught.value.code, caught.value.exit_code) == ("outputs-schema-invalid", 78)
+
+
+def test_an_effect_whose_result_breaks_the_outputs_is_not_repeated(call, fleet, raw, tmp_path):
+    fleet.expected["raw", "json_text"] = N_IS_SMALL
+    for _ in range(2):
+        with pytest.raises(StepFailureError, match="breaks the step's `outputs`"):
+            call("json_text")
+    assert raw.seen["json_text"] == 1
+    assert fleet.notes.accesses[1].replayed
