@@ -70,6 +70,7 @@ def _up(layout: Layout, options: argparse.Namespace) -> None:
 
 
 def _simulate(layout: Layout, options: argparse.Namespace) -> None:
+    network_policies.stop(Daemons(layout))  # it would write rules for every simulated pod
     _step("Starting simulated nodes (building kwok takes minutes the first time)", simulation.start, layout,
           Daemons(layout), options.nodes)  # fmt: skip
     print(f"{options.nodes} simulated nodes take pods that select {simulation.NODE_LABEL} and tolerate their taint.")
