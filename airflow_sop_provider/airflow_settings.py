@@ -22,12 +22,14 @@ __all__ = [
     "EscalationSettings",
     "SettingsError",
     "SopSettings",
+    "approver_groups",
     "engine_secret",
     "escalation_settings",
     "read_settings",
 ]
 
 _CHANNELS = TypeAdapter(list[Escalation])
+_GROUPS = TypeAdapter(dict[str, list[str]])
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
 
@@ -179,6 +181,19 @@ def escalation_settings() -> EscalationSettings:
         tries=int(_number("escalation_tries")),
         per_minute=int(_number("escalation_per_minute")),
     )
+
+
+def approver_groups() -> dict[str, list[str]]:
+    """Return the site's own groups of people who may approve, user names by group.
+
+    :raises SettingsError: the option cannot be read.
+    """
+    try:
+        return _GROUPS.validate_json(_text("approver_groups") or "{}")
+    except ValidationError:
+        raise SettingsError(
+            f'[{CONFIG_SECTION}] approver_groups: give a JSON object such as {{"treasury-lead": ["anna", "tom"]}}.'
+        ) from None
 
 
 def engine_secret() -> str:

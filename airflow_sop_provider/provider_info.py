@@ -78,6 +78,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "",
         example="http://sop-engine-fleet.airflow:8443/fleet",
     ),
+    "approver_groups": _option(
+        "Groups of people that the ``by`` of an approval may name, beside users and roles: a JSON object, group to list"
+        " of user names.",
+        "",
+        example='{"treasury-lead": ["anna", "tom"]}',
+    ),
     "escalation_channels": _option(
         "Who hears of every escalation, beside those that an SOP names: a JSON list of notifiers of Airflow, each with"
         " ``notifier`` (dotted path of its class) and ``kwargs``. Secrets belong into connections, not here.",

@@ -13,7 +13,9 @@ from airflow_sop_provider.engine.payloads import items_payload, sop_payload, ste
 from airflow_sop_provider.engine.pools import REALTIME_POOL, slots_of
 from airflow_sop_provider.engine.priorities import PRIORITY_WEIGHTS
 from airflow_sop_provider.engine.rollback_order import rollback_needs
+from airflow_sop_provider.operators.sop_approval import SopApprovalOperator
 from airflow_sop_provider.operators.sop_step import SopStepOperator
+from airflow_sop_provider.runs.approval_text import OPTIONS
 from airflow_sop_provider.sop.checks.graph import ITEMS_SUFFIX
 from airflow_sop_provider.sop.loaded import LoadedSop
 from airflow_sop_provider.sop.models import RollbackStep, Step
@@ -75,7 +77,8 @@ def items_task_of(step_id: str) -> str:
 
 
 def _step_task(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
-    task = SopStepOperator(**_arguments(step.id, step_payload(loaded, step), loaded), **_looks(step), **_rule(needs))
+    arguments = {**_arguments(step.id, step_payload(loaded, step), loaded), **_looks(step), **_rule(needs)}
+    task = _operator(step)(**arguments, **_request(step))
     if needs:
         task.set_upstream(needs)
     return task
@@ -92,9 +95,21 @@ def _mapped(loaded: LoadedSop, step: Step, needs: list[Task]) -> Task:
     if needs:
         items.set_upstream(needs)
     payload = step_payload(loaded, step, items_task=name)
-    template = SopStepOperator.partial(**_arguments(step.id, payload, loaded), **_looks(step), **_rule([items]))
+    arguments = {**_arguments(step.id, payload, loaded), **_looks(step), **_rule([items])}
+    template = _operator(step).partial(**arguments, **_request(step))
     mapped: Task = template.expand(item=items.output)
     return mapped
+
+
+def _operator(step: Step) -> type[SopStepOperator]:
+    return SopStepOperator if step.approval is None else SopApprovalOperator
+
+
+def _request(step: Step) -> dict[str, Any]:
+    """Return what Airflow's operator for human-in-the-loop demands; the text of a request is made when it is asked."""
+    if step.approval is None:
+        return {}
+    return {"subject": step.title or f"Approve {step.id}", "options": list(OPTIONS)}
 
 
 def _rule(needs: list[Task]) -> dict[str, Any]:

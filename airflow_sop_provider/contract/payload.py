@@ -69,6 +69,11 @@ class StepPayload(BaseModel):
     timeout_seconds: float | None = None
 
     @property
+    def asks_people(self) -> bool:
+        """Whether the step is an approval: its task waits for people once its runner has ended."""
+        return self.kind == "step" and "approval" in self.step
+
+    @property
     def step_id(self) -> str:
         """Id of the step, as errors and audit entries name it."""
         return str(self.step.get("id") or self.step.get("sop"))

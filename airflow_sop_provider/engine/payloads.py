@@ -68,10 +68,11 @@ def sop_payload(loaded: LoadedSop) -> StepPayload:
 def _reads(loaded: LoadedSop, step: Step | RollbackStep) -> tuple[str, ...]:
     """Return ids of the steps whose outputs a task is given: those its expressions read.
 
-    An agent sees those of all its prerequisites, as its texts need not name what the question is about.
+    An agent sees those of all its prerequisites, as its texts need not name what the question is about; and so does
+    who approves, as a signature is about all that led there.
     """
     reads = set(step_reads(step))
-    if isinstance(step, Step) and may_ask(step):
+    if isinstance(step, Step) and (may_ask(step) or step.approval is not None):
         reads |= loaded.graph.ancestors(step.id)
     return tuple(sorted(reads))
 

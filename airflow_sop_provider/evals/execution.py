@@ -176,13 +176,18 @@ class _Walk:
             self._mapped(step)
             return
         payload = step_payload(self._loaded, step)
-        answer = self._approvals.get(step.id) if step.approval is not None else None
-        end = run_task(self._execution, step.id, payload if answer is None else _answered(payload))
-        if end.state == "success" and answer == "rejected":
-            end = TaskEnd("failed", message="rejected, says the case")
+        end = self._carry(step, payload)
         self._end(step.id, end, -1)
         if end.state == "success" and end.outputs is not None:
             self._execution.xcoms[step.id] = end.outputs
+
+    def _carry(self, step: Step, payload: StepPayload, index: int = -1, item: object = None) -> TaskEnd:
+        answer = self._approvals.get(step.id) if step.approval is not None else None
+        payload = payload if answer is None else _answered(payload, answer)
+        end = run_task(self._execution, step.id, payload, index, item)
+        if step.approval is None or end.state != "success":
+            return end
+        return _by_people(end, answer, step.approval.on_reject)
 
     def _mapped(self, step: Step) -> None:
         name = f"{step.id}{ITEMS_SUFFIX}"
@@ -195,7 +200,7 @@ class _Walk:
         items = listed.outputs
         self._execution.xcoms[name] = items
         payload = step_payload(self._loaded, step, items_task=name)
-        ends = [run_task(self._execution, step.id, payload, index, item) for index, item in enumerate(items)]
+        ends = [self._carry(step, payload, index, item) for index, item in enumerate(items)]
         for index, end in enumerate(ends):
             self._end(step.id, end, index)
         if not ends:
@@ -219,7 +224,17 @@ def _graph(loaded: LoadedSop) -> WorkflowGraph:
     return WorkflowGraph({step: order[max(0, index - 1) : index] for index, step in enumerate(order)})
 
 
-def _answered(payload: StepPayload) -> StepPayload:
+def _answered(payload: StepPayload, answer: str) -> StepPayload:
     """Return an approval that people have answered: a step that gives the answer, if its `when` lets it."""
     step = {name: value for name, value in payload.step.items() if name != "approval"}
-    return payload.model_copy(update={"step": {**step, "compute": {"status": "'approved'"}}})
+    said = {"choice": f"'{answer}'", "by": "['the case']", "comment": "none", "answers": "[]"}
+    return payload.model_copy(update={"step": {**step, "compute": said}})
+
+
+def _by_people(end: TaskEnd, answer: str | None, on_reject: str) -> TaskEnd:
+    """Return what an approval comes to: without people's answer it would wait for ever."""
+    if answer is None:
+        return TaskEnd("failed", message="nobody answers: say what people answer in the case's `approvals`")
+    if answer == "rejected" and on_reject == "fail":
+        return TaskEnd("failed", message="rejected, says the case")
+    return end

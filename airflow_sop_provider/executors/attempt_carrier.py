@@ -29,6 +29,7 @@ from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.keeping import is_kept
 from airflow_sop_provider.engine.retries import RetryPolicy
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
+from airflow_sop_provider.executors.approval_desk import settle
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
 from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 
 _RUNNING = "running"
 _GOOD_ENDS = ("success", "skipped")
+_WITH_PEOPLE = ("awaiting_input", "scheduled")
+"""States of a task that was parked for an approval before whoever did it could say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,8 @@ class AttemptCarrier:
             if superseded.state == _RUNNING and not self.running:
                 # Two schedulers that took each other for dead have adopted each other's attempts.
                 return self._finished("elsewhere", "it runs under another executor's identity")
+            if superseded.state in _WITH_PEOPLE:
+                return self._finished("reported", "it waits for people, or has just been answered")
             return self._finished("success" if superseded.state in _GOOD_ENDS else "failed", str(superseded))
         except Exception as error:
             # A bug of ours or an answer nobody expected: the step must fail with the reason, not hang.
@@ -201,6 +206,11 @@ class AttemptCarrier:
         payload = _payload_of(self._message)
         if isinstance(payload, Failure):
             return partial(reporter.failed, payload, None, context)
+        if payload.asks_people and context.get("next_method"):  # people have answered, or their time is over
+            settled = await settle(self._services.database, self._message.key, payload)
+            if settled.state != "void":
+                return partial(reporter.settled, settled, payload, context)
+            log_file.say("warning", f"{settled.message}: asking anew")
         await self._record_begin(payload)
         spec = await self._spec(payload, context)
         if isinstance(spec, Failure):
@@ -325,7 +335,10 @@ class AttemptCarrier:
             log.exception("could not report it")
 
     def _finished(self, state: FinishedState, info: str | None) -> FinishedMessage:
-        return FinishedMessage(task_instance_id=self._message.key.task_instance_id, state=state, info=info)
+        message = self._message
+        return FinishedMessage(
+            task_instance_id=message.key.task_instance_id, state=state, info=info, number=message.number
+        )
 
 
 def _payload_of(message: AttemptMessage) -> StepPayload | Failure:

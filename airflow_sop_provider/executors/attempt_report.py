@@ -16,8 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sop_provider.audit.canonical import canonical, jsonable
 from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload
+from airflow_sop_provider.contract.approval import Settled
 from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
+from airflow_sop_provider.executors.approval_desk import ask
 from airflow_sop_provider.executors.attempt_log import AttemptLog
 from airflow_sop_provider.executors.execution_api import ExecutionApi, UnexpectedAnswer
 from airflow_sop_provider.executors.metadata_db import MEMORY_XCOM_KEY, MetadataDb
@@ -67,8 +69,24 @@ class Reporter:
             await self.failed(failure, payload, context, memory_bytes)
         elif verdict is not None and verdict.status == "skipped":
             await self.skipped(verdict.reason or "its condition is false")
+        elif payload.asks_people:
+            question = dict(verdict.outputs) if verdict is not None and isinstance(verdict.outputs, dict) else {}
+            await self.settled(await ask(self._database, self._key, payload, question), payload, context)
         else:
             await self._succeeded(outcome, payload, context)
+
+    async def settled(self, settled: Settled, payload: StepPayload, context: dict[str, Any]) -> None:
+        """Report where an approval stands: wait for people, or what they have decided."""
+        self._log.say("info" if not settled.failed else "error", settled.message, approval=settled.state)
+        if settled.failed:
+            await self.failed(permanent(f"approval-{settled.state}", settled.message), payload, context)
+        elif settled.outputs is not None:
+            await self._set_xcom("return_value", settled.outputs)
+            await self._record("succeeded", outputs_digest=_digest(settled.outputs))
+            await self._api.succeed(self._key.task_instance_id)
+            await self._nudge()
+        else:
+            await self._api.await_input(self._key.task_instance_id, timeout_seconds=settled.wait_seconds)
 
     async def _succeeded(self, outcome: Outcome, payload: StepPayload, context: dict[str, Any]) -> None:
         outputs = outcome.verdict.outputs if outcome.verdict is not None else None

@@ -54,6 +54,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._carriers: dict[str, AttemptCarrier] = {}
+        self._next: dict[str, AttemptMessage] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -88,6 +89,7 @@ class Child:
     def _begin(self, message: AttemptMessage) -> None:
         key = message.key.task_instance_id
         if key in self._carriers:
+            self._next[key] = message  # people have answered while the attempt that asked them is being cleaned up
             return
         carrier = AttemptCarrier(message, self._services)
         self._carriers[key] = carrier
@@ -100,6 +102,8 @@ class Child:
             await carrier.clean_up()
         finally:
             self._carriers.pop(key, None)
+        if (message := self._next.pop(key, None)) is not None:
+            self._begin(message)
 
     def _say(self, message: FinishedMessage | ReadyMessage) -> None:
         self._writer.write(message.model_dump_json().encode() + b"\n")

@@ -123,6 +123,16 @@ class ExecutionApi:
         body = {"state": "up_for_retry", "retry_delay_seconds": delay_seconds, "retry_reason": reason[:500]}
         await self._set_state(task_instance_id, body)
 
+    async def await_input(self, task_instance_id: str, *, timeout_seconds: float | None) -> None:
+        """Park the task instance until people have answered its request, or until the time is over.
+
+        It then comes back to the executor's queue, as a task that goes on with ``execute_complete``.
+        """
+        body: dict[str, Any] = {"state": "awaiting_input", "next_method": "execute_complete"}
+        if timeout_seconds is not None:
+            body["timeout"] = timeout_seconds
+        await self._request("PATCH", f"task-instances/{task_instance_id}/state", task_instance_id, body)
+
     async def _set_state(self, task_instance_id: str, body: dict[str, Any]) -> None:
         body["end_date"] = _now()
         await self._request("PATCH", f"task-instances/{task_instance_id}/state", task_instance_id, body)

@@ -46,6 +46,7 @@ class AttemptMessage(_Message):
 
     :param payload: the step's payload (`StepPayload` as JSON), None for a task that is no SOP step.
     :param log_path: the attempt's log file, relative to Airflow's base log folder.
+    :param number: of the message; an approval's task comes again under the same id once people have answered.
     """
 
     type: Literal["attempt"] = "attempt"
@@ -53,6 +54,7 @@ class AttemptMessage(_Message):
     payload: dict[str, Any] | None
     log_path: str
     identity: Identity
+    number: int = 0
 
     @property
     def task_instance_key(self) -> TaskInstanceKey:
@@ -78,12 +80,14 @@ class FinishedMessage(_Message):
         carries the attempt: then there is nothing to tell; ``success`` or ``failed``, for the scheduler's event buffer,
         if the attempt ended without a report of ours.
     :param info: a sentence for the scheduler's log.
+    :param number: of the message that this answers.
     """
 
     type: Literal["finished"] = "finished"
     task_instance_id: str
     state: FinishedState
     info: str | None = None
+    number: int = 0
 
 
 class ReadyMessage(_Message):

@@ -28,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.runs.tasks import by_task
+from airflow_sop_provider.store.audit_append import ChainBusyError
 
 __all__ = ["MEMORY_XCOM_KEY", "MetadataDb", "XComValues"]
 
@@ -67,6 +68,17 @@ class MetadataDb:
             except OperationalError as error:
                 log.warning("the metadata database did not answer, trying again: %s", error)
                 await asyncio.sleep(_AWAY_SECONDS)
+
+    async def transaction(self, work: Callable[[Session], T]) -> T:
+        """Return what ``work`` gives, once it is committed; it may be run again, and waits while the database is away.
+
+        :raises Exception: what ``work`` raises.
+        """
+        while True:
+            try:
+                return await self._run_until_answered(work)
+            except ChainBusyError as error:
+                log.warning("trying again: %s", error)
 
     async def outputs(
         self, dag_id: str, run_id: str, task_ids: Collection[str], *, own: tuple[str, int]

@@ -43,6 +43,7 @@ class SopExecutor(BaseExecutor):
         super().__init__(*args, **kwargs)
         self._attempts: dict[str, AttemptMessage] = {}
         self._link: ChildLink | None = None
+        self._messages = 0
 
     def start(self) -> None:
         """Start the child process."""
@@ -58,6 +59,8 @@ class SopExecutor(BaseExecutor):
             self._carry(_message_of_workload(workload))
 
     def _carry(self, message: AttemptMessage) -> None:
+        self._messages += 1
+        message = message.model_copy(update={"number": self._messages})
         self._attempts[message.key.task_instance_id] = message
         self.running.add(message.task_instance_key)
         self._send(message)
@@ -87,9 +90,10 @@ class SopExecutor(BaseExecutor):
                 self._finished(message)
 
     def _finished(self, message: FinishedMessage) -> None:
-        attempt = self._attempts.pop(message.task_instance_id, None)
-        if attempt is None:
-            return
+        attempt = self._attempts.get(message.task_instance_id)
+        if attempt is None or attempt.number > message.number:
+            return  # revoked, or people have answered since and the task is under way again
+        del self._attempts[message.task_instance_id]
         if message.state == "elsewhere":
             # An event would have the scheduler fail a task instance that runs: it would run again.
             self.log.info("%s is carried by another scheduler's executor", attempt.task_instance_key)

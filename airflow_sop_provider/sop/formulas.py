@@ -39,6 +39,7 @@ _TEMPLATES: tuple[tuple[str, ...], ...] = (
     ("decision", "question"),
     ("decision", "guidance"),
     ("agent", "instruction"),
+    ("approval", "question"),
     ("arguments",),
     ("command", "command"),
     ("command", "args"),

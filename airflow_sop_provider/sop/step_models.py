@@ -127,11 +127,24 @@ class AgentStep(Model):
 class Approval(Model):
     """A wait for people to approve."""
 
-    by: list[Text] = Field(min_length=1, description="Users or roles who may approve.")
+    by: list[Text] = Field(min_length=1, description="Users, groups or roles who may approve.")
     not_by: Literal["requester"] | None = Field(
         None, description="Who may not, though `by` would allow it: `requester` is who triggered the execution."
     )
     quorum: int = Field(1, ge=1, le=100, description="Number of different people who must approve.")
+    question: Template | None = Field(
+        None, description="What they are asked; the title if left out. May hold {{ expressions }}."
+    )
+    meaning: Text | None = Field(None, description="What a signature states; recorded with each answer.")
+    expires: Duration | None = Field(None, description="Time to answer, for example 3d; for ever if left out.")
+    on_expiry: Literal["escalate", "block", "fail"] = Field(
+        "escalate",
+        description="When it has expired: tell those of `escalation` and go on waiting, take no answer any more "
+        "until the step is cleared, or fail the step.",
+    )
+    on_reject: Literal["fail", "continue"] = Field(
+        "fail", description="A rejection fails the step, or is its `choice`, for `when` of later steps."
+    )
 
 
 class Command(Model):

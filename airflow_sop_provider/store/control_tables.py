@@ -14,17 +14,22 @@ __all__ = ["ApprovalAnswerRow", "ApprovalRow", "LeaseRow", "ModeChangeRow"]
 
 
 class ApprovalRow(Base):
-    """A question to people, bound to the exact inputs and document it was asked for.
+    """A question to people, bound to the exact inputs, results and document it was asked about.
 
-    :ivar subject_digest: SHA-256 of the inputs, the step's rendered question and the document's digest.
+    Of those about one step the last is the one that counts.
+
+    :ivar task_instance_id: of the task that waits for it.
+    :ivar subject_digest: see `engine.approvals.subject_digest`.
+    :ivar question: `ApprovalQuestion` as JSON; ``policy`` the step's field ``approval``.
+    :ivar requester: who triggered the execution, None where nobody did.
     :ivar state: ``waiting``, ``approved``, ``rejected``, ``expired`` or ``void`` (what it was about has changed).
     """
 
     __tablename__ = "sop_approval"
     __table_args__ = (
-        UniqueConstraint("task_instance_id"),
         Index("idx_sop_approval_execution", "execution_id", "step"),
         Index("idx_sop_approval_state", "state", "expires_at"),
+        Index("idx_sop_approval_task_instance", "task_instance_id"),
     )
 
     id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
@@ -33,15 +38,21 @@ class ApprovalRow(Base):
     map_index: Mapped[int] = mapped_column(Integer, default=-1)
     task_instance_id: Mapped[str] = mapped_column(String(36))
     subject_digest: Mapped[str] = mapped_column(String(64))
+    question: Mapped[dict[str, Any]] = mapped_column(JsonValue)
     policy: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    requester: Mapped[str | None] = mapped_column(String(ID_LENGTH))
     state: Mapped[str] = mapped_column(String(20), default="waiting")
     asked_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ApprovalAnswerRow(Base):
-    """One person's answer to an approval."""
+    """One person's answer to an approval; those that do not count are in the audit log alone.
+
+    :ivar answered_by: the person's id in Airflow's auth manager; ``name`` is the user name.
+    """
 
     __tablename__ = "sop_approval_answer"
     __table_args__ = (UniqueConstraint("approval_id", "answered_by"),)
@@ -49,8 +60,9 @@ class ApprovalAnswerRow(Base):
     id: Mapped[int] = mapped_column(ID, primary_key=True, autoincrement=True)
     approval_id: Mapped[int] = mapped_column(ForeignKey("sop_approval.id", ondelete="CASCADE"))
     answered_by: Mapped[str] = mapped_column(String(ID_LENGTH))
+    name: Mapped[str] = mapped_column(String(ID_LENGTH))
     answer: Mapped[str] = mapped_column(String(20))
-    meaning: Mapped[str | None] = mapped_column(Text)
+    meaning: Mapped[str] = mapped_column(Text)
     comment: Mapped[str | None] = mapped_column(Text)
     subject_digest: Mapped[str] = mapped_column(String(64))
     answered_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -62,6 +62,7 @@ def test_the_shapes_are_those_promised() -> None:
     assert branch.step("confirm").when is not None
     assert branch.step("inspect").when is not None
     assert [undo.after for undo in load("evidence-publication").sop.rollback] == ["publish"]
+    assert load("dependency-exception-signoff").sop.step("sign_off").approval is not None
     modes = {path.stem: load_sop(path).mode.mode for path in SOPS}
     assert {name for name, mode in modes.items() if mode == "agent_centric"} == {"package-brief"}
 

@@ -45,11 +45,17 @@ def test_a_queued_step_is_handed_over_once(links) -> None:
     assert len(executor.running) == 1
 
 
+def _finished(message, state) -> FinishedMessage:
+    return FinishedMessage(
+        task_instance_id=message.key.task_instance_id, state=state, info="why", number=message.number
+    )
+
+
 @pytest.mark.parametrize("state", ["success", "failed"])
 def test_an_end_that_airflow_does_not_know_is_reported_to_the_scheduler(links, state) -> None:
     executor = _running(links, "a")
     message = links[0].sent[0]
-    links[0].says.append(FinishedMessage(task_instance_id=message.key.task_instance_id, state=state, info="why"))
+    links[0].says.append(_finished(message, state))
     executor.sync()
     assert executor.get_event_buffer() == {message.task_instance_key: (state, "why")}
     assert not executor.running
@@ -66,7 +72,7 @@ def test_an_end_nobody_waits_for_is_ignored(links) -> None:
 def test_an_attempt_of_which_airflow_has_or_gets_the_state_is_forgotten_without_an_event(links, state) -> None:
     executor = _running(links, "a")
     key = links[0].sent[0].key.task_instance_id
-    links[0].says.append(FinishedMessage(task_instance_id=key, state=state))
+    links[0].says.append(FinishedMessage(task_instance_id=key, state=state, number=1))
     executor.sync()
     assert executor.get_event_buffer() == {}
     assert not executor.running
@@ -132,3 +138,15 @@ def test_the_real_child_starts_is_killed_and_notices_that_its_scheduler_is_gone(
     second.close(timeout=60)
     with pytest.raises(ProcessLookupError):
         os.kill(second.pid, 0)
+
+
+def test_an_answer_to_an_earlier_message_does_not_end_a_task_that_people_have_answered(links) -> None:
+    executor = _running(links, "a")
+    [first] = links[0].sent
+    executor._carry(first)  # the approval was answered and queued again before the child's answer was read
+    links[0].says.append(FinishedMessage(task_instance_id=first.key.task_instance_id, state="reported", number=1))
+    executor.sync()
+    assert first.task_instance_key in executor.running
+    links[0].says.append(FinishedMessage(task_instance_id=first.key.task_instance_id, state="reported", number=2))
+    executor.sync()
+    assert not executor.running

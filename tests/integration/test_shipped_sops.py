@@ -55,6 +55,7 @@ def test_each_of_them_comes_to_the_result_of_an_independent_computation(
     series = ".".join(platform.python_version_tuple()[:2])
     inputs: list[tuple[str, dict[str, Any], str]] = [
         ("critical-package-review", {"packages": ["permissive", "weak"]}, "success"),
+        ("dependency-exception-signoff", {"package": "classified"}, "success"),
         ("evidence-publication", {"folder": str(published)}, "success"),
         ("evidence-publication", {"folder": str(withdrawn), "minimum_distributions": 100}, "failed"),
         ("interpreter-support-review", {"end_of_support": {series: "2999-01-01"}}, "success"),
@@ -68,6 +69,11 @@ def test_each_of_them_comes_to_the_result_of_an_independent_computation(
         shutil.copy(ROOT / "sops" / f"{sop}.yaml", airflow.instance.sops)
     runs = [(sop, airflow.trigger(sop, **conf), state) for sop, conf, state in inputs]
     reports: dict[str, Any] = {}
+    signed = next(run for sop, run, _ in runs if sop == "dependency-exception-signoff")
+    airflow.wait_for_step("dependency-exception-signoff", signed, "sign_off", "awaiting_input")
+    request = f"/api/v2/dags/dependency-exception-signoff/dagRuns/{signed}/taskInstances/sign_off/-1/hitlDetails"
+    answer = {"chosen_options": ["Approve"], "params_input": {"comment": "until May", "meaning": "I answer for it"}}
+    assert airflow.request("PATCH", request, json=answer).is_success
     for sop, run, state in runs:
         assert airflow.wait_for_run(sop, run, seconds=900) == state, sop
         reports[sop] = airflow.api.outputs(sop, run, "agent" if sop == "package-brief" else "report")
@@ -80,6 +86,9 @@ def test_each_of_them_comes_to_the_result_of_an_independent_computation(
     assert withdrawn.is_dir()
     assert not (withdrawn / "inventory.jsonl").exists(), "the rollback withdrew it"
     assert reports["interpreter-support-review"]["verdict"] == "supported"
+    exception = reports["dependency-exception-signoff"]
+    assert (exception["verdict"], exception["version"], exception["files_intact"]) == ("exception granted", "1.0", True)
+    assert (exception["signed_by"], exception["comment"]) == (["admin"], "until May")
     brief = reports["package-brief"]["steps"]
     assert list(brief) == ["interpreter", "licences", "files", "brief"], "one agent did every step, in order"
     assert brief["brief"]["text"].startswith("weak 1.0 "), brief["brief"]

@@ -64,12 +64,33 @@ def test_decision_that_is_no_option(attempt, rule):
     ("step", "code"),
     [
         ({"agent": {"instruction": "x"}}, "no-model"),
-        ({"approval": {"by": ["a"]}}, "approval-unavailable"),
         ({"unheard_of": {}}, "no-kind"),
     ],
 )
 def test_kinds_that_this_runner_does_not_carry_out(attempt, step, code):
     assert attempt(step).failure == ("permanent", code, 78)
+
+
+def test_approval_prepares_the_question_and_approves_nothing(attempt):
+    asked = {"by": ["lead"], "question": "May {{ inputs.n }} go?", "quorum": 2}
+    step = {
+        "title": "Sign",
+        "guidance": "Look at {{ inputs.n }}.",
+        "approval": asked,
+        "outputs": {"required": ["choice"]},
+    }
+    result = attempt(step, inputs={"n": 7})
+    assert result.outputs == {"title": "Sign", "question": "May 7 go?", "guidance": "Look at 7."}
+    assert result.event("action")["by"] == ["lead"]
+
+
+def test_approval_without_words_is_named_after_its_step(attempt):
+    assert attempt({"id": "sign", "approval": {"by": ["lead"]}}).outputs == {"title": "Approve sign"}
+
+
+def test_approval_whose_question_cannot_be_evaluated(attempt):
+    step = {"approval": {"by": ["lead"], "question": "{{ inputs.n / 0 }}"}}
+    assert attempt(step, inputs={"n": 1}).failure == ("permanent", "expression", 65)
 
 
 def test_agent_centric_needs_an_agent(attempt):

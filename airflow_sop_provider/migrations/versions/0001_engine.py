@@ -301,19 +301,22 @@ def _sop_approval() -> None:
         sa.Column("map_index", sa.Integer(), nullable=False),
         sa.Column("task_instance_id", sa.String(length=36), nullable=False),
         sa.Column("subject_digest", sa.String(length=64), nullable=False),
+        sa.Column("question", _JSON, nullable=False),
         sa.Column("policy", _JSON, nullable=False),
+        sa.Column("requester", sa.String(length=250), nullable=True),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("asked_at", _TIME, nullable=False),
         sa.Column("expires_at", _TIME, nullable=True),
+        sa.Column("expired_at", _TIME, nullable=True),
         sa.Column("ended_at", _TIME, nullable=True),
         sa.ForeignKeyConstraint(
             ["execution_id"], ["sop_execution.id"], name="fk_sop_approval_execution_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_sop_approval"),
-        sa.UniqueConstraint("task_instance_id", name="uq_sop_approval_task_instance_id"),
     )
     op.create_index("idx_sop_approval_execution", "sop_approval", ["execution_id", "step"], unique=False)
     op.create_index("idx_sop_approval_state", "sop_approval", ["state", "expires_at"], unique=False)
+    op.create_index("idx_sop_approval_task_instance", "sop_approval", ["task_instance_id"], unique=False)
 
 
 def _sop_attempt() -> None:
@@ -451,8 +454,9 @@ def _sop_approval_answer() -> None:
         sa.Column("id", _ID, autoincrement=True, nullable=False),
         sa.Column("approval_id", _ID, nullable=False),
         sa.Column("answered_by", sa.String(length=250), nullable=False),
+        sa.Column("name", sa.String(length=250), nullable=False),
         sa.Column("answer", sa.String(length=20), nullable=False),
-        sa.Column("meaning", sa.Text(), nullable=True),
+        sa.Column("meaning", sa.Text(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=True),
         sa.Column("subject_digest", sa.String(length=64), nullable=False),
         sa.Column("answered_at", _TIME, nullable=False),
