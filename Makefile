@@ -13,7 +13,7 @@ unexport AIRFLOW_HOME AIRFLOW_CONFIG
 export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench bench-engine bench-kubernetes cluster cluster-simulated cluster-down image constraints
+.PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench bench-engine bench-fleet bench-kubernetes cluster cluster-simulated cluster-down image constraints
 .PHONY: env env-run env-bench packages cluster-packages format clean distclean
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ bench: env env-bench  ## the figures of the design, from one run
 
 bench-engine: env packages  ## the engine's API under load: 4,000 executions, 350 calls a second (ARGS=--quick: shortly)
 	@exec $(PY) -m benchmarks engine $(if $(SQLITE),,--postgres) $(ARGS)
+
+bench-fleet: env packages  ## the fleet's gateway: a call against the same without it, calls a second, open sessions
+	@exec $(PY) -m benchmarks fleet $(if $(SQLITE),,--postgres) $(ARGS)
 
 bench-kubernetes: cluster-simulated  ## the figures of Kubernetes: against KubernetesPodOperator, and thousands of pods at once
 	@exec $(PY) -m benchmarks kubernetes scale $(ARGS)

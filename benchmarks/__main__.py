@@ -33,10 +33,11 @@ BENCHMARKS: dict[str, str] = {
     "kubernetes": "steps as pods of simulated nodes; against KubernetesPodOperator (needs `make cluster-simulated`)",
     "scale": "thousands of executions at once on simulated nodes (needs `make cluster-simulated`)",
     "engine": "status queries and heartbeats a second while thousands of executions run",
+    "fleet": "a tool call through the gateway against one without it; calls a second; open sessions",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""
 
-_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine"}
+_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine", "fleet": "fleet"}
 """Not among the default, as they need a cluster or PostgreSQL; name -> the page's part that is theirs."""
 _BUSY = 0.25
 

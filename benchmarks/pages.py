@@ -21,6 +21,10 @@ MARKERS = {
         "<!-- figures of the engine: written by `make bench-engine ARGS=--page` -->",
         "<!-- end of figures of the engine -->",
     ),
+    "fleet": (
+        "<!-- figures of the fleet: written by `make bench-fleet ARGS=--page` -->",
+        "<!-- end of figures of the fleet -->",
+    ),
 }
 """Part of a page -> the lines between which its figures stand; each part is another run's."""
 

@@ -79,7 +79,7 @@ def test_a_page_keeps_the_figures_of_the_other_part(tmp_path: Path) -> None:
 
 def test_what_needs_a_cluster_or_postgresql_runs_only_when_it_is_named() -> None:
     options = _parse([])
-    assert set(BENCHMARKS) - set(options.names) == {"kubernetes", "scale", "engine"}
+    assert set(BENCHMARKS) - set(options.names) == {"kubernetes", "scale", "engine", "fleet"}
     assert _command(options) == "python -m benchmarks"
     assert _command(_parse(["kubernetes", "scale"])) == "python -m benchmarks kubernetes scale"
 

@@ -68,3 +68,20 @@ def test_build_and_runner(tables: dict[str, dict[str, Any]]) -> None:
             assert row["first action p50"] is None
         else:
             numbers(row, "first action, quickest", "first action p50", "first action p95")
+
+
+def test_fleet(tmp_path: Path) -> None:
+    _, printed = run(tmp_path, "fleet")
+    for title in (
+        "A tool call, one after the other",
+        "Calls through one gateway process",
+        "Sessions that are open at once",
+    ):
+        assert title in printed
+    document = json.loads((tmp_path / "figures.json").read_text())
+    calls, at_once, sessions = (table["rows"] for table in document["tables"])
+    for row in calls:
+        numbers(row, "p50", "p99", "p50, x direct")
+    numbers(at_once[0], "calls a second", "gateway, CPU ms a call")
+    assert [row["sessions"] for row in sessions] == ["20", "40"]
+    numbers(sessions[1], "gateway, MiB", "opened a second")
