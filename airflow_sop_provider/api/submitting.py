@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from airflow_sop_provider.engine.priorities import PRIORITY_KEY
 from airflow_sop_provider.runs.documents import KnownDocument, document_of_sop
 from airflow_sop_provider.runs.opening import facts_of_run
 from airflow_sop_provider.sop.loader import check_text
+from airflow_sop_provider.store.base import insert_if_absent
 from airflow_sop_provider.store.execution_tables import ExecutionRow, SubmissionRow
 from airflow_sop_provider.store.executions import find_execution, open_execution
 
@@ -73,17 +74,25 @@ def submit(session: Session, submission: Submission, dag_bag: DBDagBag) -> tuple
         raise RefusedError(404, f"{submission.sop} is no SOP")
     _check_mode(submission, document)
     conf = _conf(submission, document)
-    run = _create(session, submission, dag_bag, conf)
-    row = open_execution(session, facts_of_run(run), document.context, document.text)
-    if submission.key is not None:
-        session.add(
-            SubmissionRow(
-                requested_by=submission.user, key=submission.key, request_digest=submission.digest,
-                sop=row.sop, run_id=row.run_id,
-            )
-        )  # fmt: skip
-    session.flush()
-    return row, True
+    run_after = _run_after(submission)
+    run_id = f"manual__{run_after.astimezone(UTC).isoformat()}_{uuid4().hex[:8]}"  # many may start at one moment
+    if not _reserved(session, submission, run_id):
+        known = _submitted(session, submission)
+        assert known is not None, "whoever has the key has created its execution in the same transaction"
+        return known, False
+    run = _create(session, submission, dag_bag, conf, run_id, run_after)
+    return open_execution(session, facts_of_run(run), document.context, document.text), True
+
+
+def _reserved(session: Session, submission: Submission, run_id: str) -> bool:
+    """Take the idempotency key for this execution; who comes second waits here until the first one's is stored."""
+    if submission.key is None:
+        return True
+    values = {
+        "requested_by": submission.user, "key": submission.key, "request_digest": submission.digest,
+        "sop": submission.sop, "run_id": run_id,
+    }  # fmt: skip
+    return insert_if_absent(session, SubmissionRow, values)
 
 
 def _submitted(session: Session, submission: Submission) -> ExecutionRow | None:
@@ -137,15 +146,20 @@ def _conf(submission: Submission, document: KnownDocument) -> dict[str, Any]:
     return {**inputs, **{name: value for name, value in extra.items() if value is not None}}
 
 
-def _create(session: Session, submission: Submission, dag_bag: DBDagBag, conf: dict[str, Any]) -> DagRun:
+def _run_after(submission: Submission) -> datetime:
+    schedule = submission.request.schedule
+    return timezone.utcnow() if schedule is None or schedule.not_before is None else schedule.not_before
+
+
+def _create(
+    session: Session, submission: Submission, dag_bag: DBDagBag, conf: dict[str, Any], run_id: str, run_after: datetime
+) -> DagRun:
     dag = dag_bag.get_latest_version_of_dag(submission.sop, session=session)
     if dag is None:
         raise RefusedError(404, f"There is no SOP {submission.sop}.")
-    schedule = submission.request.schedule
-    run_after = timezone.utcnow() if schedule is None or schedule.not_before is None else schedule.not_before
     try:
         return dag.create_dagrun(
-            run_id=f"manual__{run_after.astimezone(UTC).isoformat()}_{uuid4().hex[:8]}",  # many may start at one moment
+            run_id=run_id,
             run_after=run_after,
             conf=conf,
             run_type=DagRunType.MANUAL,

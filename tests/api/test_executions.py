@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from urllib.parse import quote
 
 import pytest
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
+from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from airflow_sop_provider.contract.attempt import AttemptKey
@@ -85,6 +88,26 @@ def test_one_key_is_one_execution(admin, chain) -> None:
     assert first.json()["run_id"] == second.json()["run_id"]
     assert runs(chain) == before + 1
     assert submit(admin, chain, key="k", inputs={"number": 3}).status_code == 409
+
+
+def test_many_at_once_with_one_key_are_one_execution(admin, chain) -> None:
+    """As a client does it whose answers get lost: all arrive before the first is stored."""
+    before, together = runs(chain), Barrier(20)
+
+    def one(_: int):
+        together.wait()
+        return submit(TestClient(admin.app, headers=admin.headers), chain, key="at-once", inputs={"number": 2})
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(one, range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert len({answer.json()["run_id"] for answer in answers}) == 1
+    assert runs(chain) == before + 1
+
+
+def test_a_key_whose_request_was_refused_is_free(admin, chain) -> None:
+    assert submit(admin, chain, key="again", inputs={"number": "many"}).status_code == 422
+    assert submit(admin, chain, key="again", inputs={"number": 2}).status_code == 201
 
 
 @pytest.mark.parametrize(
