@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import aiohttp
@@ -135,18 +135,32 @@ class KubeApi:
                     raise KubeError(int(status.get("code", 500)), status.get("reason", ""), status.get("message", ""))
                 yield event["type"], event["object"]
 
-    async def log(self, name: str, container: str, *, since: str | None) -> AsyncIterator[bytes]:
-        """Follow a container's output; each line begins with the time at which it was written, and a space.
+    async def log(
+        self, name: str, container: str, *, since: str | None, seconds: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Give a container's output; each line begins with the time at which it was written, and a space.
 
         :param since: RFC 3339; the API looks at whole seconds only, so lines of that second come again.
+        :param seconds: follow it for so long, or until it ends; None: what there is.
         :raises KubeError: 404 the pod is gone, 400 the container has not started.
         """
-        query = {"container": container, "follow": "true", "timestamps": "true"}
+        query = {"container": container, "timestamps": "true"}
         if since is not None:
             query["sinceTime"] = since
-        async with self._open("GET", f"pods/{name}/log", query=query, limit=_stream_timeout(None)) as answer:
-            async for line in _lines(answer):
-                yield line
+        if seconds is not None:
+            query["follow"] = "true"
+        # who follows holds no slot: those are for calls that end by themselves
+        slot: AbstractAsyncContextManager[object] = self._slots if seconds is None else nullcontext()
+        try:
+            async with (
+                slot,
+                self._open("GET", f"pods/{name}/log", query=query, limit=_stream_timeout(seconds)) as answer,
+            ):
+                async for line in _lines(answer):
+                    yield line
+        except KubeError as error:
+            if seconds is None or error.reason != "TimeoutError":
+                raise
 
     # -- how ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ from airflow_sop_provider.runtimes.base import (
     announced_files,
 )
 from airflow_sop_provider.runtimes.kube_api import Connect, KubeApi, KubeError
-from airflow_sop_provider.runtimes.kube_logs import lines_after
+from airflow_sop_provider.runtimes.kube_logs import Followers, lines_after
 from airflow_sop_provider.runtimes.kube_outcome import has_started, has_terminated, outcome_of, stuck_reason
 from airflow_sop_provider.runtimes.kube_pod import GONE, Pod
 from airflow_sop_provider.runtimes.kube_watch import PodWatch
@@ -77,6 +78,7 @@ class KubernetesRuntime:
         self._start_seconds = start_seconds
         self._stopped: set[str] = set()
         self._overs: dict[str, asyncio.Task[Outcome]] = {}
+        self._followers = Followers()
 
     async def start(self, spec: AttemptSpec) -> Handle:
         """Create the pod or adopt the one of that name; see `Runtime.start`."""
@@ -112,11 +114,15 @@ class KubernetesRuntime:
             if not has_started(pod, CONTAINER):
                 if has_terminated(pod, CONTAINER):
                     return
-                await self._watch.change(handle.name, seconds=_LOOK_SECONDS)
+                await self._changed(handle)
                 continue
             over = has_terminated(pod, CONTAINER)
+            turn = None if over else await self._followers.enter(partial(self._changed, handle))
+            if turn is None and not over:
+                continue
+            broke = False
             try:
-                async for offset, line in lines_after(self._api, handle.name, CONTAINER, offset):  # noqa: B020 - where to go on after a break
+                async for offset, line in lines_after(self._api, handle.name, CONTAINER, offset, seconds=turn):  # noqa: B020 - where to go on after a break
                     if not line.startswith(VERDICT_LINE):
                         yield offset, line
                 if over:
@@ -125,7 +131,14 @@ class KubernetesRuntime:
                 if not error.passing and error.status not in (400, 401):
                     return
                 log.info("the output of %s broke off, reading on: %s", handle.name, error)
-            await asyncio.sleep(_LOG_PAUSE_SECONDS)
+                broke = True
+            finally:
+                if turn is not None:
+                    self._followers.leave()
+            pod = self._watch.get(handle.name)
+            if broke or pod is None or not has_terminated(pod, CONTAINER):
+                # the end of the output mostly is the pod's, which is told in a moment
+                await self._watch.change(handle.name, seconds=_LOG_PAUSE_SECONDS)
 
     async def stop(self, handle: Handle, *, grace: float) -> None:
         """Delete the pod, which asks its processes to end; see `Runtime.stop`."""
@@ -200,6 +213,9 @@ class KubernetesRuntime:
         if self._watching.done():
             listed.cancel()
             self._watching.result()  # raises what ended it
+
+    async def _changed(self, handle: Handle) -> None:
+        await self._watch.change(handle.name, seconds=_LOOK_SECONDS)
 
     async def _create_or_adopt(self, spec: AttemptSpec) -> tuple[Pod, bool]:
         limit = time.monotonic() + _FORCE_SECONDS
@@ -291,6 +307,8 @@ def connect_by_environment(context: str | None = None) -> Connect:
         from kubernetes_asyncio import client, config
 
         configuration = client.Configuration()
+        # no limit of the client's: `KubeApi` and `Followers` have theirs, and who waits here would wait for a log's end
+        configuration.connection_pool_maxsize = 0
         # read now: the client library reads KUBECONFIG when it is imported
         file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
         if any(os.path.exists(part) for part in file.split(os.pathsep)):  # noqa: ASYNC240 - one look

@@ -206,7 +206,7 @@ class FakeKubernetes:
             over = pod is None or pod["status"]["phase"] in ("Succeeded", "Failed")
             if over and given == len(self.logs.get(name, [])):
                 return stream
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
     async def _list_secrets(self, request: web.Request) -> web.Response:
         return web.json_response({"metadata": {"resourceVersion": "1"}, "items": list(self.secrets.values())})

@@ -22,6 +22,7 @@ from airflow_sop_provider.runtimes import (
     RuntimeStartError,
     RuntimeStateError,
     kube_api,
+    kube_logs,
     kube_watch,
     kubernetes,
     open_runtime,
@@ -424,7 +425,8 @@ async def test_what_the_api_refuses_is_told(cluster, runtime):
         await runtime.find()
 
 
-async def test_it_is_opened_by_name(tmp_path, monkeypatch, cluster):
+def opened(tmp_path, monkeypatch, cluster):
+    """The runtime as the executor opens it, for the cluster of a kubeconfig."""
     config = tmp_path / "config"
     config.write_text(
         json.dumps(
@@ -437,9 +439,60 @@ async def test_it_is_opened_by_name(tmp_path, monkeypatch, cluster):
         )
     )
     monkeypatch.setenv("KUBECONFIG", str(config))
-    runtime = open_runtime("kubernetes", RuntimeSettings(work_folder=tmp_path, namespace="steps"))
+    return open_runtime("kubernetes", RuntimeSettings(work_folder=tmp_path, namespace="steps"))
+
+
+async def test_it_is_opened_by_name(tmp_path, monkeypatch, cluster):
+    runtime = opened(tmp_path, monkeypatch, cluster)
     try:
         assert runtime.name == "kubernetes"
         assert await runtime.find() == []
+    finally:
+        await runtime.close()
+
+
+async def test_many_are_followed_in_turns_and_one_that_ended_is_read_at_once(cluster, runtime, monkeypatch):
+    """With one place: three run at once and all are read to their ends, although the first goes on for ever."""
+    monkeypatch.setattr(kube_logs, "_TURN_SECONDS", 0.2)
+    monkeypatch.setattr(kube_logs, "_TURN_AMONG_MANY_SECONDS", 0.2)
+    runtime._followers = kube_logs.Followers(1)
+    handles = [await runtime.start(attempt(f"sop-{name}")) for name in "abc"]
+    reading = [asyncio.create_task(read(runtime, handle)) for handle in handles]
+    for handle in handles:
+        cluster.logs[handle.name] = [("2026-01-01T00:00:01.5Z", f"{handle.name} begins")]
+        await cluster.run(handle.name)
+    most = 0
+    for handle in handles[1:]:
+        await until(lambda handle=handle: _follows(cluster, handle))
+        most = max(most, sum(not task.done() for task in reading))
+        cluster.logs[handle.name].append(("2026-01-01T00:00:02.5Z", f"{handle.name} ends"))
+        await cluster.end(handle.name, 0, SUCCESS)
+    assert most == 3
+    for handle, task in zip(handles[1:], reading[1:], strict=True):
+        assert [line for _, line in await task] == [f"{handle.name} begins", f"{handle.name} ends"]
+    assert not reading[0].done()
+    await cluster.end("sop-a", 0, SUCCESS)
+    assert [line for _, line in await reading[0]] == ["sop-a begins"]
+    assert not runtime._followers._places.locked(), "each place was given back"
+
+
+def _follows(cluster: FakeKubernetes, handle: Handle) -> bool:
+    return any(path == f"pods/{handle.name}/log" for _, path, _ in cluster.seen)
+
+
+async def test_who_follows_uses_up_no_call(tmp_path, monkeypatch, cluster):
+    """A hundred connections are what the client library allows by default; a hundred that are followed left none."""
+    runtime = opened(tmp_path, monkeypatch, cluster)
+    try:
+        handles = [await runtime.start(attempt(f"sop-{number}")) for number in range(120)]
+        reading = [asyncio.create_task(read(runtime, handle)) for handle in handles]
+        for handle in handles:
+            await cluster.run(handle.name)
+        await until(lambda: sum(path.endswith("/log") for _, path, _ in cluster.seen) >= len(handles))
+        last = await runtime.start(attempt("sop-last"))
+        assert last.name in cluster.pods
+        for handle in handles:
+            await cluster.end(handle.name, 0, SUCCESS)
+        assert await asyncio.gather(*reading) == [[]] * len(handles)
     finally:
         await runtime.close()
