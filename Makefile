@@ -51,7 +51,9 @@ bench-engine: env packages  ## the engine's API under load: 4,000 executions, 35
 bench-fleet: env packages  ## the fleet's gateway: a call against the same without it, calls a second, open sessions
 	@exec $(PY) -m benchmarks fleet $(if $(SQLITE),,--postgres) $(ARGS)
 
-bench-kubernetes: cluster-simulated  ## the figures of Kubernetes: against KubernetesPodOperator, and thousands of pods at once
+# not through its prerequisites: ARGS are the benchmarks' own, and make would hand them to the cluster's commands, too
+bench-kubernetes:  ## the figures of Kubernetes: against KubernetesPodOperator, and thousands of pods at once
+	@$(MAKE) --no-print-directory cluster-simulated ARGS=
 	@exec $(PY) -m benchmarks kubernetes scale $(ARGS)
 
 cluster: env cluster-packages  ## a real Kubernetes on this machine (needs root and Go; KUBECONFIG: use that one)

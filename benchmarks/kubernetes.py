@@ -39,6 +39,7 @@ class _Probe:
     dag: str
     created: list[float] = field(default_factory=list)
     told: list[float] = field(default_factory=list)
+    failed: int = 0
 
 
 def measure(bench: Bench) -> list[Table]:
@@ -89,7 +90,8 @@ def _one(airflow: BenchAirflow, pods: PodTimes, probe: _Probe) -> None:
     sent = time.time()
     run = airflow.api.trigger(probe.dag, {})
     if airflow.runs_over(probe.dag, last, 1, seconds=_SECONDS).failed:
-        raise BenchmarkError(f"an execution of {probe.dag} failed")
+        probe.failed += 1  # the deferrable operator's do so sometimes, although the pod succeeds
+        return
     (pod,) = airflow.wait_for(lambda: set(pods.created) - known, "the pod", seconds=60)
     ended = airflow.wait_for(lambda: pods.ended.get(pod), "the pod's end", seconds=60)
     done = airflow.database.step_end(probe.dag, run)
@@ -141,15 +143,16 @@ def _components(found: dict[str, list[Round]]) -> Table:
 
 def _latency(probes: dict[str, _Probe]) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (label, p50(one.created), p95(one.created), p50(one.told), p95(one.told)) for label, one in probes.items()
+        (label, p50(one.created), p95(one.created), p50(one.told), p95(one.told), one.failed)
+        for label, one in probes.items()
     ]
     return Table(
         name="kubernetes-latency",
         title="One execution at a time, idle Airflow, seconds",
-        columns=("step", "POST to pod created p50", "p95", "pod finished to task over p50", "p95"),
+        columns=("step", "POST to pod created p50", "p95", "pod finished to task over p50", "p95", "failed"),
         rows=rows,
         notes=(
-            f"{len(next(iter(probes.values())).created)} executions each, in turns; the pod's times as a watch tells"
-            " them, the task's as Airflow's database has it",
+            f"{len(next(iter(probes.values())).created)} executions each that succeeded, in turns; the pod's times as a"
+            " watch tells them, the task's as Airflow's database has it",
         ),
     )
