@@ -63,6 +63,8 @@ Kind = Literal[
     "agent.tool_call",
     "agent.status",
     "agent.result",
+    "agent.conformance",
+    "conformance",
     "note",
 ]
 Level = Literal["debug", "info", "warning", "error"]

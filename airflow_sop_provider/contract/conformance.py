@@ -17,6 +17,12 @@ _ACCESSES = ("data.access", "tool.call")
 """How a runner calls a call to a data source, without a gateway and with one (`engine_access.access_event`)."""
 
 
+_ALONE = "agent"
+"""Id of the one task of an agent-centric execution."""
+_ITEMS = "_items"
+"""How the task is called that lists the items of a step."""
+
+
 @dataclass(frozen=True)
 class Deviation:
     """One place where the trace departs from the SOP.
@@ -44,15 +50,21 @@ def order_of(sop: Mapping[str, Any], *, alone: bool) -> dict[str, tuple[str, ...
 
 
 def check_conformance(
-    sop: Mapping[str, Any], events: Iterable[Mapping[str, Any]], *, alone: bool, done: Iterable[str] = ()
+    sop: Mapping[str, Any],
+    events: Iterable[Mapping[str, Any]],
+    *,
+    alone: bool,
+    done: Iterable[str] = (),
+    skipped: Iterable[str] = (),
 ) -> tuple[Deviation, ...]:
     """Return every deviation of a trace.
 
     :param events: of a runner, in order; an event's step is ``sop_step``, else ``step``.
     :param alone: the SOP was carried out by one agent.
     :param done: steps that were done before the trace begins, by an earlier attempt.
+    :param skipped: steps that the engine skipped without an attempt, as their prerequisites were.
     """
-    trace = _Trace(sop, alone, set(done))
+    trace = _Trace(sop, alone, set(done), set(skipped))
     for event in events:
         trace.follow(event)
     return tuple(trace.end())
@@ -69,13 +81,15 @@ def explain(sop: Mapping[str, Any], deviations: Iterable[Deviation]) -> list[str
 
 
 class _Trace:
-    def __init__(self, sop: Mapping[str, Any], alone: bool, done: set[str]) -> None:
-        self._steps: dict[str, Mapping[str, Any]] = {step["id"]: step for step in sop["steps"]}
-        self._needs = order_of(sop, alone=alone)
+    def __init__(self, sop: Mapping[str, Any], alone: bool, done: set[str], skipped: set[str]) -> None:
+        self._required = [str(step["id"]) for step in sop["steps"]]
+        rollback: list[Mapping[str, Any]] = sop.get("rollback") or []
+        self._steps: dict[str, Mapping[str, Any]] = {step["id"]: step for step in (*sop["steps"], *rollback)}
+        self._needs = {**order_of(sop, alone=alone), **{step["id"]: (step["after"],) for step in rollback}}
         self._tools = {step: _allowed(sop, self._steps[step], alone) for step in self._steps}
         self._alone = alone
         self._done = done
-        self._skipped: set[str] = set()
+        self._skipped = skipped
         self._found: list[Deviation] = []
 
     def follow(self, event: Mapping[str, Any]) -> None:
@@ -83,6 +97,13 @@ class _Trace:
         if name not in (*_ACCESSES, "decision", "agent.result", "attempt.end"):
             return
         if event.get("scope") == "sop" or (self._alone and name == "attempt.end"):
+            return
+        if name in _ACCESSES and not event.get("tool"):  # a server's list of tools
+            return
+        if self._alone and step == _ALONE:  # the gateway's own record, which does not know the agent's step
+            self._called_by_agent(event)
+            return
+        if step.removesuffix(_ITEMS) != step and "for_each" in self._steps.get(step.removesuffix(_ITEMS), {}):
             return
         if step not in self._steps:
             self._add(step, "known-steps", f"The SOP has no step `{step}`.")
@@ -99,10 +120,15 @@ class _Trace:
         self._ended(step, event)
 
     def end(self) -> list[Deviation]:
-        for step in self._steps:
+        for step in self._required:
             if step not in self._done | self._skipped:
                 self._add(step, "required-steps", "It was not done.")
         return list(dict.fromkeys(self._found))
+
+    def _called_by_agent(self, event: Mapping[str, Any]) -> None:
+        call = (event.get("server"), event.get("tool"))
+        if event.get("event") == "data.access" and call not in set().union(*self._tools.values()):
+            self._add("", "allowed-tools", f"The agent called {call[0]}.{call[1]}.")
 
     def _ended(self, step: str, event: Mapping[str, Any]) -> None:
         if event["event"] == "agent.result" or event.get("status") == "succeeded":

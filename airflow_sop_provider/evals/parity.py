@@ -7,14 +7,13 @@ same data was read. What an agent words freely is never the same twice and is sh
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from airflow_sop_provider.contract.conformance import check_conformance
 from airflow_sop_provider.contract.verdict import Usage
@@ -26,6 +25,8 @@ from airflow_sop_provider.evals.trace import Trace
 from airflow_sop_provider.sop import LoadedSop
 from airflow_sop_provider.sop.loader import check_text
 from airflow_sop_provider.sop.mode import ExecutionMode
+from airflow_sop_provider.sop.source import Source
+from airflow_sop_provider.sop.yaml_nodes import parse, to_data
 
 __all__ = ["Difference", "ImpossibleMode", "ModeRun", "Parity", "compare_modes", "in_mode"]
 
@@ -89,13 +90,14 @@ def in_mode(loaded: LoadedSop, mode: ExecutionMode) -> LoadedSop:
     if mode == "agent_centric" and loaded.mode.incompatibilities:
         reasons = "; ".join(found.reason for found in loaded.mode.incompatibilities)
         raise ImpossibleMode(f"`{loaded.sop.sop}` has system_design mode alone: {reasons}.")
-    document: dict[str, Any] = yaml.safe_load(loaded.text)
-    document["mode"] = mode
+    root, _ = parse(Source(loaded.text, str(loaded.path)))
+    assert root is not None, "it was loaded"
+    document: dict[str, Any] = {**to_data(root), "mode": mode}
     steps: list[dict[str, Any]] = document["steps"]
     if mode == "system_design" and not any(step.get("needs") for step in steps):
         for before, step in pairwise(steps):
             step["needs"] = [before["id"]]
-    return check_text(yaml.safe_dump(document, sort_keys=False), str(loaded.path)).unwrap()
+    return check_text(json.dumps(document), str(loaded.path)).unwrap()
 
 
 def compare_modes(loaded: LoadedSop, inputs: Mapping[str, Any], fleet: Path, log: Path) -> Parity:

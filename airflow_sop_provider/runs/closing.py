@@ -28,6 +28,7 @@ from airflow_sop_provider.store.attempts import (
     end_attempt,
 )
 from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.conformance import Conformance, conformance_of, tell_deviation
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 from airflow_sop_provider.store.executions import cancel_execution, close_execution
 
@@ -53,7 +54,26 @@ def close_run(session: Session, row: ExecutionRow) -> bool:
         return False
     _complete_attempts(session, row, tries_of_run(session, row.sop, row.run_id))
     status, result = result_of(session, row, str(state))
-    return close_execution(session, row, status, result, at=ended_at or utc_now())
+    found = _compared(session, row, status)
+    said = []
+    if found is not None:
+        result["conformance"] = found.to_dict()
+        if found.deviations:
+            said.append(found.entry())
+            # the SOP's agents have a policy; of an SOP without agents it is told, and Airflow's result stands
+            policy = (row.context.get("agent") or {"on_deviation": "escalate"}).get("on_deviation", "fail")
+            failed = policy == "fail" and status is ExecutionStatus.COMPLETED
+            status = ExecutionStatus.FAILED if failed else status
+    closed = close_execution(session, row, status, result, at=ended_at or utc_now(), said=said)
+    if closed and found is not None and found.deviations:
+        tell_deviation(session, row, found)
+    return closed
+
+
+def _compared(session: Session, row: ExecutionRow, status: ExecutionStatus) -> Conformance | None:
+    tasks = task_states(session, row.sop, row.run_id)
+    skipped = {task.task_id for task in tasks if task.state in ("skipped", "removed")}
+    return conformance_of(session, row, complete=status is ExecutionStatus.COMPLETED, skipped=skipped)
 
 
 def result_of(session: Session, row: ExecutionRow, state: str) -> tuple[ExecutionStatus, dict[str, Any]]:

@@ -6,7 +6,7 @@ stored twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -133,10 +133,12 @@ def close_execution(
     result: Mapping[str, Any],
     *,
     at: datetime | None = None,
+    said: Sequence[AuditFields] = (),
 ) -> bool:
     """Store what an execution came to, with its completion entry; False if it was closed already.
 
     :param result: JSON: outputs, failed steps, attempts, usage.
+    :param said: entries before the completion, about how it came to that.
     :raises ValueError: ``status`` is not final.
     """
     if not status.is_final:
@@ -148,7 +150,8 @@ def close_execution(
     changes = {"status": status.value, "result": dict(result), "ended_at": at, "updated_at": utc_now()}
     if not _moved(session, row, old, changes):
         return False
-    append(session, row.name, [_status_entry(old, status, "Airflow ended the run", at), _completion(row, result, at)])
+    ended = _status_entry(old, status, "Airflow ended the run", at)
+    append(session, row.name, [*said, ended, _completion(row, result, at)])
     return True
 
 
