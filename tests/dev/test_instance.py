@@ -105,16 +105,23 @@ def test_a_new_migration_of_ours_is_run_although_the_version_is_the_same(tmp_pat
     assert made._database_identity() != before
 
 
-def test_a_failed_migration_is_one_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("sqlite3.OperationalError: disk is full", "make clean"),
+        ("ModuleNotFoundError: No module named 'sqlalchemy'", "make distclean"),
+    ],
+)
+def test_a_failed_migration_is_one_sentence(tmp_path, monkeypatch, error, remedy):
     made = Instance(home=tmp_path)
     made.prepare()
 
     def run(command, stdout, **options):
-        stdout.write(b"Traceback (most recent call last):\nsqlite3.OperationalError: disk is full\n")
+        stdout.write(f"Traceback (most recent call last):\n{error}\n".encode())
         return instance_module.subprocess.CompletedProcess(command, 1)
 
     monkeypatch.setattr(instance_module.subprocess, "run", run)
-    with pytest.raises(InstanceError, match=r"sqlite3.OperationalError: disk is full .*make clean"):
+    with pytest.raises(InstanceError, match=f"{error} .*`{remedy}`"):
         made.migrate()
 
 

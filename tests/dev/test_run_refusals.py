@@ -51,6 +51,19 @@ def test_an_incomplete_environment(tmp_path):
     assert re.search(r"the environment is incomplete \(No module named .*run `make distclean`", line)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("def (", "SyntaxError: invalid syntax"), ("", "AttributeError: module 'httpx' has no attribute 'Timeout'")],
+)
+def test_a_damaged_package(tmp_path, content, said):
+    (tmp_path / "httpx.py").write_text(content)
+    done = run("--home", tmp_path / "home", environment={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"sop: the environment is incomplete ({said}")
+    assert "run `make distclean`" in line
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("--home", tmp_path / "file" / "home")

@@ -33,6 +33,8 @@ EXECUTORS = "LocalExecutor,sop:airflow_sop_provider.executors.sop_executor.SopEx
 """SOP steps name ``sop``; an ordinary DAG put beside them finds the LocalExecutor."""
 
 _LOCAL_WORKERS = 32
+_DAMAGED = ("ImportError", "ModuleNotFoundError", "SyntaxError", "AttributeError")
+"""How the last error begins where a part of the installation is missing."""
 _LOCK_SECONDS = 60
 """How long a component waits for SQLite's one write lock."""
 
@@ -130,10 +132,10 @@ class Instance:
                 check=False,
             )
         if done.returncode:
-            raise InstanceError(
-                f"the database could not be prepared: {telling_line(log)} (all of it: {log})"
-                " - `make clean` starts with an empty one."
-            )
+            why = telling_line(log)
+            damaged = why.startswith(_DAMAGED)
+            remedy = "`make distclean` makes it anew" if damaged else "`make clean` starts with an empty one"
+            raise InstanceError(f"the database could not be prepared: {why} (all of it: {log}) - {remedy}.")
         stamp.write_text(wanted)
         return True
 

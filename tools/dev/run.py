@@ -29,9 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Imported late, so that an incomplete environment is a sentence and no trace.
         from tools.dev.session import run_session
-    except ImportError as error:
+    except Exception as error:  # a package that is missing, or one of which a part is
+        why = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         print(
-            f"sop: the environment is incomplete ({error}): run `make distclean`, then the same command again.",
+            f"sop: the environment is incomplete ({why}): run `make distclean`, then the same command again.",
             file=sys.stderr,
         )
         return 1
