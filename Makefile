@@ -25,7 +25,7 @@ run: env-run  ## start a local Airflow, run an SOP, show its progress and result
 test: env packages  ## every test, with the limits of coverage (SOP_TEST_CLUSTER=no: without a cluster)
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
-test-fast: env  ## the tests that need no running Airflow and no PostgreSQL
+test-fast: env  ## within two minutes: the tests that need nothing running and take less than a second each
 	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not docker and not slow" $(ARGS)
 
 lint: env  ## ruff: rules and format

@@ -39,6 +39,7 @@ def test_list(capsys, fleet):
     assert [(server["transport"], server["credentials"]) for server in servers] == [("http", "bearer"), ("stdio", None)]
 
 
+@pytest.mark.slow
 def test_tools(capsys, fleet):
     code, out, _ = run(capsys, "tools", "good", "--fleet", fleet, "--json")
     assert code == 0
@@ -54,6 +55,7 @@ def test_tools_of_a_server_that_is_away(capsys, fleet):
     assert "`away` cannot be reached" in err
 
 
+@pytest.mark.slow
 def test_test_names_each_server_and_what_is_wrong(capsys, fleet):
     code, out, _ = run(capsys, "test", "--fleet", fleet, "--json")
     assert code == 1

@@ -35,6 +35,7 @@ def test_every_field_is_named(model: type[Model]) -> None:
     assert {name for name in model.model_fields if not re.search(rf"\b{name}\b", PAGE)} == set()
 
 
+@pytest.mark.slow
 def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
     for folder in ("sops", "evals"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

@@ -18,6 +18,8 @@ import pytest
 
 from tests.cli.helpers import ROOT
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 RECORDED = [{"tool": "shop.orders", "result": {"count": 1, "ids": []}}]
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m</td></table>"

@@ -20,6 +20,8 @@ from airflow_sop_provider.evals.trace import Trace
 from tests.cli.helpers import ROOT
 from tests.cli.test_shipped_sops import install
 
+pytestmark = pytest.mark.slow
+
 SERIES = ".".join(platform.python_version_tuple()[:2])
 
 

@@ -64,6 +64,7 @@ def only(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_object_is_valid_in_every_supported_kubernetes(render: Render, variant: str) -> None:
     objects = render(**VARIANTS[variant])

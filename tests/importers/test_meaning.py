@@ -213,6 +213,7 @@ def test_what_cannot_be_imported_is_refused_with_the_reason(form: str, text: str
     assert reason in str(caught.value)
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     (tmp_path / "stop.yaml").write_text(SSM)
     program = [

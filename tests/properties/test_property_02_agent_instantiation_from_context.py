@@ -1,5 +1,6 @@
 """Feature: execution-engine, Property 2: Agent instantiation from context."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from airflow_sop_provider.runner.agents.site import ModelEntry
 from airflow_sop_provider.runner.lines import Redactor
 from tests.properties.agents import load
 from tests.strategies import sop_texts
+
+pytestmark = pytest.mark.slow
 
 models = st.sampled_from(["gemini-2.5-flash", "gemini-2.0-pro", "openai:gpt-x", "scripted:package-brief"])
 

@@ -6,6 +6,7 @@ every action, decision and data access in order, and a completion entry (result,
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
@@ -19,6 +20,8 @@ from airflow_sop_provider.store.audit_log import chain_entries
 from airflow_sop_provider.store.executions import close_execution, open_execution
 from airflow_sop_provider.store.tables import metadata
 from tests.store.facts import attempt_key, context_of, run_facts
+
+pytestmark = pytest.mark.slow
 
 EVENTS = st.lists(st.sampled_from(["action", "decision", "data.access"]), max_size=8)
 ATTEMPTS = st.lists(st.tuples(EVENTS, st.integers(0, 8)), min_size=1, max_size=3)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import assume, given
 
 from airflow_sop_provider.engine.payloads import sop_payload
@@ -10,6 +11,8 @@ from airflow_sop_provider.runner.agents.names import OWN_FUNCTIONS, function_nam
 from airflow_sop_provider.runner.agents.prompts import sop_instruction
 from tests.properties.agents import KINDS, finished, load
 from tests.strategies import sop_texts
+
+pytestmark = pytest.mark.slow
 
 
 @given(sop_texts(alone=True))

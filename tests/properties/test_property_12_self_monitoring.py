@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from tests.properties.agents import KINDS, finished
 from tests.runner.agents.conftest import script  # noqa: F401 - fixture
 from tests.runner.conftest import make_assignment, program  # noqa: F401 - fixture
 from tests.strategies import sop_texts
+
+pytestmark = pytest.mark.slow
 
 
 @given(st.floats(0.001, 10**9))

@@ -1,9 +1,12 @@
 """Feature: execution-engine, Property 13: Decision reporting."""
 
+import pytest
 from hypothesis import assume, given
 
 from tests.properties.agents import finished
 from tests.strategies import sop_texts
+
+pytestmark = pytest.mark.slow
 
 
 @given(sop_texts(alone=True, kinds=("decision", "compute", "decision"), max_steps=4))

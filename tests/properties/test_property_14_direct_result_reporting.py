@@ -1,9 +1,12 @@
 """Feature: execution-engine, Property 14: Direct result reporting."""
 
+import pytest
 from hypothesis import assume, given
 
 from tests.properties.agents import KINDS, finished
 from tests.strategies import sop_texts
+
+pytestmark = pytest.mark.slow
 
 
 @given(sop_texts(alone=True, kinds=KINDS, max_steps=4))

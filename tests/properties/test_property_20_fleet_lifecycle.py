@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client
@@ -21,6 +22,8 @@ from airflow_sop_provider.fleet.credentials import access_to
 from airflow_sop_provider.fleet.rates import Rates
 from airflow_sop_provider.fleet.registry import FleetRegistry, HttpServer
 from airflow_sop_provider.fleet.sessions import Session, Sessions
+
+pytestmark = pytest.mark.slow
 
 names = st.sampled_from(["alpha", "beta", "gamma"])
 tools = st.sampled_from(["echo", "count", "absent"])

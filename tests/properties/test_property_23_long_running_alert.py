@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import StaticPool, create_engine, select
@@ -18,6 +19,8 @@ from airflow_sop_provider.store.alerts import flag, overrunning
 from airflow_sop_provider.store.executions import close_execution, open_execution, set_status
 from airflow_sop_provider.store.tables import AlertRow, ExecutionRow, OutboxRow, metadata
 from tests.store.facts import SUBMITTED, context_of, run_facts
+
+pytestmark = pytest.mark.slow
 
 SECONDS = st.integers(1, 1000)
 

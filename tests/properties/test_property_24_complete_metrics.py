@@ -22,6 +22,8 @@ from airflow_sop_provider.store.metrics import metrics_of
 from airflow_sop_provider.store.tables import metadata
 from tests.store.facts import SUBMITTED, attempt_key, context_of, run_facts
 
+pytestmark = pytest.mark.slow
+
 SOP = "software-licence-review"
 END = st.sampled_from(["COMPLETED", "FAILED", "CANCELLED", "PARTIALLY_COMPLETED"])
 RUN = st.fixed_dictionaries({

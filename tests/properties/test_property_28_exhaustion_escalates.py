@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import StaticPool, create_engine, select
@@ -18,6 +19,8 @@ from airflow_sop_provider.store.deliveries import claim, settle, spread
 from airflow_sop_provider.store.executions import open_execution
 from airflow_sop_provider.store.tables import DeliveryRow, metadata
 from tests.store.facts import SUBMITTED, attempt_key, context_of, entries_of, run_facts
+
+pytestmark = pytest.mark.slow
 
 CHANNEL = {"notifier": "site.Notifier", "kwargs": {}}
 STEPS = st.dictionaries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ def _problems_lie_inside(result: CheckResult, text: str) -> None:
         assert problem.as_dict()["message"]
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(sop_texts())
 def test_valid_sops_are_accepted_and_survive_json(text: str):
@@ -42,6 +44,7 @@ def test_the_style_of_the_yaml_does_not_matter(document: dict[str, Any], style: 
     assert check_text(dump(document, style)).unwrap().sop == check_text(dump(document)).unwrap().sop
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(broken_texts())
 def test_broken_sops_end_in_problems_inside_the_file(text: str):

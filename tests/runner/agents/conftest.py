@@ -14,6 +14,13 @@ from tests.runner.conftest import Result, attempt, program  # noqa: F401 - fixtu
 SERVER = Path(__file__).with_name("server.py")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What carries out an agent loads ADK and starts an MCP server: a second and more of processor time for each."""
+    for item in items:
+        if item.path.parent == SERVER.parent and {"attempt", "program"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 def fleet_of(folder: Path) -> str:
     """A fleet with the test server; what it did is in ``calls.jsonl`` of the folder."""
     server = {"transport": "stdio", "command": "python", "args": [str(SERVER), str(folder)], "timeout": 30}
