@@ -28,7 +28,7 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(f"`{text[:40]}` is not a duration: write for example 90s, 10m, 1h30m or 2d")
     parts = [part for part in match.groups() if part]
     if any(len(part) > _DIGITS for part in parts):
-        raise ValueError(f"the duration is above the limit of {format_duration(MAX_DURATION)}")
+        raise ValueError(f"the duration is above the limit of {format_duration(MAX_DURATION)}: write a shorter one")
     seconds = sum(int(part[:-1]) * dict(_UNITS)[part[-1]] for part in parts)
     if seconds == 0:
         raise ValueError("a duration of zero is not allowed: leave the key out for no limit")

@@ -46,6 +46,10 @@ _CLEARER = {
     "unexpected end of template, expected 'end of print statement'.": "the closing `}}` is missing",
     "unexpected 'end of template'": "it ends too early",
 }
+_REMEDIES = {
+    "the closing `}}` is missing": "write `{{ … }}`",
+    "it ends too early": "write what comes after the last word",
+}
 _CACHE = 2048
 _CACHED_LENGTH = 300  # of longer ones a cache full would take hundreds of megabytes
 
@@ -169,7 +173,7 @@ class _Reader:
         if node.name not in known:
             match = nearest(node.name, known)
             self.report("expression", f"there is no {kind} `{node.name}`", node.name,
-                        f"did you mean `{match}`?" if match else None)  # fmt: skip
+                        f"did you mean `{match}`?" if match else f"docs/sop-language.md lists the {kind}s")  # fmt: skip
 
     def reference(self, node: nodes.Getattr | nodes.Getitem) -> bool:
         """Take note of ``inputs.a``, ``steps.a`` and ``steps.a.b``; return whether all of `node` was one of them."""
@@ -238,7 +242,7 @@ def _parse_guarded(text: str, parse: Callable[[], Parsed]) -> Parsed:
         message = error.message or ""
         for theirs, ours in _CLEARER.items():
             message = message.replace(theirs, ours)
-        return _failed(text, f"it does not compile: {message}")
+        return _failed(text, f"it does not compile: {message}", _REMEDIES.get(message))
     except RecursionError:
         return _failed(text, "the expression is nested too deep")
     except ValueError as error:
@@ -266,7 +270,8 @@ def _expression(text: str) -> Parsed:
         parser = Parser(environment(), text, state="variable")
         expression = parser.parse_expression()
         if not parser.stream.eos:
-            return _failed(text, f"it does not compile: unexpected `{parser.stream.current.value}` after its end")
+            return _failed(text, f"it does not compile: unexpected `{parser.stream.current.value}` after its end",
+                           "join the parts with an operator such as `and` or `+`; text goes into quotes")  # fmt: skip
         return _parsed(text, [expression])
 
     return _parse_guarded(text, parse)

@@ -57,10 +57,10 @@ NAME_HELP: dict[str, str] = {
     _STEP_ID: "lower-case letters, digits and `_`, at most 63 characters, starting with a letter, not ending with `_`",
     _IDENTIFIER: "letters, digits and `_`, starting with a letter, at most 63 characters",
     _SOURCE: "lower-case letters, digits, `-` and `_`, starting with a letter, at most 63 characters",
-    _TOOL: "`<data source>.<tool>`",
+    _TOOL: "`<data source>.<tool>`, for example `crm.get_customer`",
     _TOOL_NAME: "letters, digits, `_`, `-`, `.` and `/`",
     _DOTTED: "a dotted path to a class, for example `package.module.Class`",
-    _ENV: "letters, digits and `_`, not starting with a digit",
+    _ENV: "letters, digits and `_`, not starting with a digit, for example `API_REGION`",
     _VERSION: "letters, digits, `.`, `-`, `_` and `+`, at most 64 characters",
 }
 """What a name must be, by the pattern it broke."""
@@ -70,7 +70,7 @@ def _duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise PydanticCustomError("bad_duration", "a duration is text with a unit, for example 90s, 10m or 1h30m")
+        raise PydanticCustomError("bad_duration", "a duration is text with a unit: write for example 90s, 10m or 1h30m")
     try:
         return parse_duration(value)
     except ValueError as error:
@@ -79,7 +79,7 @@ def _duration(value: Any) -> Any:
 
 def _quantity(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise PydanticCustomError("bad_quantity", "a quantity is a number or text such as 250m or 256Mi")
+        raise PydanticCustomError("bad_quantity", "a quantity is a number or text: write for example 250m or 256Mi")
     text = f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     try:
         number = parse_quantity(text)
@@ -95,7 +95,7 @@ def _whole(value: Any) -> Any:
     if parse_quantity(text) < 1:
         raise PydanticCustomError(
             "bad_quantity",
-            "`{text}` is less than one unit: `m` means thousandths, mebibytes are `Mi`",
+            "`{text}` is less than one unit: write `Mi` for mebibytes, `m` means thousandths",
             {"text": text},
         )
     return text

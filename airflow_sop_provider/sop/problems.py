@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from airflow_sop_provider.sop.usual_help import USUAL_HELP
+
 __all__ = ["MAX_PROBLEMS", "Problem", "SopError", "nearest", "printable"]
 
 MAX_PROBLEMS = 100
@@ -33,7 +35,7 @@ class Problem:
     :param line: line, from 1.
     :param column: column in characters, from 1.
     :param excerpt: the text of that line.
-    :param suggestion: what to do about it, None when there is nothing to add.
+    :param suggestion: what to do about it; default: what usually helps (`usual_help`), None if nothing is known.
     """
 
     code: str
@@ -43,6 +45,10 @@ class Problem:
     column: int = 1
     excerpt: str = ""
     suggestion: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.suggestion is None:
+            object.__setattr__(self, "suggestion", USUAL_HELP.get(self.code))
 
     def render(self, colour: bool = False) -> str:
         """Return the problem as lines of text: place and message, excerpt with a caret, suggestion."""

@@ -94,7 +94,7 @@ class Resources(Model):
     @model_validator(mode="after")
     def _cap_above_limit(self) -> Resources:
         if (self.max_memory_bytes or self.memory_bytes or 0) < (self.memory_bytes or 0):
-            raise PydanticCustomError("bad_quantity", "`max_memory` is less than `memory`")
+            raise PydanticCustomError("bad_quantity", "`max_memory` is less than `memory`: raise it, or lower `memory`")
         return self
 
 

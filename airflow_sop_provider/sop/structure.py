@@ -61,6 +61,7 @@ def _problem(model: type[BaseModel], detail: ErrorDetails, root: Node, source: S
         at_key = True
     elif kind == "missing":
         code, message, path = "missing-key", f"the key `{name}` is missing{_within(path[:-1])}", path[:-1]
+        suggestion = f"add `{name}`; `sop new ID` writes an SOP that shows every key"
     elif kind in _TYPE_NAMES:
         code, message, suggestion = _wrong_type(kind, path, find_node(root, path))
     else:
@@ -108,23 +109,28 @@ def _bad_value(detail: ErrorDetails, name: str) -> tuple[str, str, str | None]:
         known = re.findall(r"'([^']*)'", context["expected"])
         match = nearest(str(detail["input"]), known)
         message = f"`{name}` must be {' or '.join(known)}, not `{str(detail['input'])[:60]}`"
-        return "bad-value", message, f"did you mean `{match}`?" if match else None
+        return "bad-value", message, f"did you mean `{match}`?" if match else f"write one of these, such as {known[0]}"
     if kind == "string_pattern_mismatch":
         return _bad_name(name, str(detail["input"]), context["pattern"])
     if kind == "value_error" or kind in ("bad_duration", "bad_quantity", "missing_one"):
-        return kind.replace("_", "-"), message, None
+        what, _, remedy = message.partition(": ")
+        return kind.replace("_", "-"), what, remedy or None
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length", 1)
-        return "bad-value", f"`{name}` is empty" if least == 1 else f"`{name}` has fewer than {least} entries", None
+        if least == 1:
+            return "bad-value", f"`{name}` is empty", "write a value, or leave the key out"
+        return "bad-value", f"`{name}` has fewer than {least} entries", "add what is missing"
     return "bad-value", f"`{name}`: {message[:1].lower()}{message[1:]}", None
 
 
 def _bad_name(name: str, value: str, pattern: str) -> tuple[str, str, str | None]:
-    wanted = NAME_HELP.get(pattern, f"text like {pattern}")
+    wanted, _, example = NAME_HELP.get(pattern, f"text like {pattern}").partition(", for example ")
     repaired = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-")
     candidates = (repaired.replace("-", "_"), repaired)
-    good = next((candidate for candidate in candidates if candidate != value and re.match(pattern, candidate)), None)
-    return "bad-name", f"`{value[:80]}` is not a good name: it is {wanted}", f"for example `{good}`" if good else None
+    good = (f"`{candidate}`" for candidate in candidates if candidate != value and re.match(pattern, candidate))
+    shown = next(good, example)
+    message = f"`{value[:80]}` is not a good name: it is {wanted}"
+    return "bad-name", message, f"for example {shown}" if shown else None
 
 
 def _within(path: Path) -> str:

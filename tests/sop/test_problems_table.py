@@ -142,6 +142,14 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_every_problem_comes_with_a_place_and_a_remedy(case: str):
+    text, _ = broken(*CASES[case][:2])
+    for problem in check_text(text).problems:
+        assert problem.suggestion, problem.render()
+        assert problem.excerpt or not text.splitlines()[problem.line - 1]
+
+
 def test_the_base_is_valid():
     assert check_text(BASE).problems == ()
 

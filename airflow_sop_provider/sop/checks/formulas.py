@@ -70,12 +70,15 @@ class _Check:
     def names(self) -> None:
         is_rule = self.formula.path == ("decision", "rule")
         if "ask" in self.parsed.names and not is_rule:
-            self.report("unknown-name", "`ask` means something in the `rule` of a decision only", "ask")
+            self.report("unknown-name", "`ask` means something in the `rule` of a decision only", "ask",
+                        "a step that asks an agent is one of kind `decision` or `agent`")  # fmt: skip
         if "item" in self.parsed.names:
             if self.step.data.get("for_each") is None:
-                self.report("unknown-name", "`item` is known only in a step with `for_each`", "item")
+                self.report("unknown-name", "`item` is known only in a step with `for_each`", "item",
+                            "give this step a `for_each`, or read `inputs` or `steps`")  # fmt: skip
             elif self.formula.path == ("for_each",):
-                self.report("unknown-name", "`item` is not known in `for_each` itself", "item")
+                self.report("unknown-name", "`item` is not known in `for_each` itself", "item",
+                            "name the list, for example inputs.items or steps.fetch.groups")  # fmt: skip
 
     def input(self, name: str) -> None:
         known = self.document.data.get("inputs", {})
