@@ -9,7 +9,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from fastapi import Depends
 
-__all__ = ["CanRead", "CanRun", "CanSubmit", "GetUserDep", "ReadableSops", "readable_sops"]
+__all__ = ["CanAnswer", "CanRead", "CanRun", "CanSubmit", "GetUserDep", "ReadableSops", "readable_sops"]
 
 CanRead = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
 """Who may see the SOP's runs in Airflow."""
@@ -19,6 +19,9 @@ CanSubmit = Depends(requires_access_dag(method="POST", access_entity=DagAccessEn
 
 CanRun = Depends(requires_access_dag(method="PUT", access_entity=DagAccessEntity.RUN))
 """Who may change the state of its runs in Airflow."""
+
+CanAnswer = Depends(requires_access_dag(method="PUT", access_entity=DagAccessEntity.HITL_DETAIL))
+"""Who may answer its requests for input in Airflow; whether an answer counts is decided by the approval's terms."""
 
 
 def readable_sops(user: GetUserDep) -> set[str]:

@@ -14,6 +14,7 @@ from airflow_sop_provider.api.background import Background
 from airflow_sop_provider.api.fleet import build_gateway, running
 from airflow_sop_provider.api.routes import (
     alerts,
+    approvals,
     attempts_page,
     audit,
     escalations,
@@ -37,7 +38,7 @@ def create_app() -> FastAPI:
         description="Submit, follow, cancel and audit executions of SOPs. Who may do what is decided by Airflow.",
         lifespan=_lifespan,
     )
-    for module in (executions, attempts_page, fleet, runner, audit, escalations, alerts, metrics, modes):
+    for module in (executions, attempts_page, fleet, runner, audit, escalations, alerts, approvals, metrics, modes):
         app.include_router(module.router, prefix=PREFIX)
     app.state.fleet = build_gateway()
     app.mount("/fleet", app.state.fleet.app)

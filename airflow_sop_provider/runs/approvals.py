@@ -39,7 +39,7 @@ from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.control_tables import ApprovalRow
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 
-__all__ = ["ask_people", "named", "settle", "show_request", "standing_of"]
+__all__ = ["ask_people", "named", "settle", "show_request", "standing_of", "take_response"]
 
 
 def ask_people(session: Session, key: AttemptKey, payload: StepPayload, question: Mapping[str, Any]) -> Settled:
@@ -77,7 +77,7 @@ def settle(session: Session, key: AttemptKey, payload: StepPayload) -> Settled:
         void(session, execution, row, "the inputs, the results before it or the SOP have changed")
         return standing_of(session, row)
     if row.state == "waiting":
-        _take_response(session, execution, row)
+        take_response(session, execution, row)
         _take_note_of_time(session, execution, row, utc_now())
     if _is_open(row):
         show_request(session, row, subject)
@@ -136,7 +136,7 @@ def _execution(session: Session, key: AttemptKey) -> ExecutionRow:
     return execution
 
 
-def _take_response(session: Session, execution: ExecutionRow, row: ApprovalRow) -> None:
+def take_response(session: Session, execution: ExecutionRow, row: ApprovalRow) -> None:
     """Judge what stands in Airflow's request; a timeout's default has no person, and we ask for none."""
     detail = session.get(HITLDetail, UUID(row.task_instance_id), populate_existing=True)
     if detail is None or detail.responded_at is None or detail.responded_by is None or not detail.chosen_options:

@@ -20,6 +20,7 @@ from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.execution_context import ExecutionContext
 from airflow_sop_provider.engine.execution_state import ExecutionResult, ExecutionStatus, TaskState
 from airflow_sop_provider.runs.tasks import Try, outputs_of_run, task_states, tries_of_run
+from airflow_sop_provider.store.approvals import void_waiting
 from airflow_sop_provider.store.attempts import (
     AttemptBegin,
     AttemptEnd,
@@ -47,11 +48,13 @@ def close_run(session: Session, row: ExecutionRow) -> bool:
     ).one_or_none()
     if run is None:
         cancel_execution(session, row, "airflow", "the DAG run was deleted")
+        void_waiting(session, row, "the DAG run was deleted")
         _complete_attempts(session, row, [])
         return close_execution(session, row, ExecutionStatus.CANCELLED, {"outputs": {}, "failed": []})
     state, ended_at = run
     if state not in _OVER:
         return False
+    void_waiting(session, row, "the execution is over")
     _complete_attempts(session, row, tries_of_run(session, row.sop, row.run_id))
     status, result = result_of(session, row, str(state))
     found = _compared(session, row, status)

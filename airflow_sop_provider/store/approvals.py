@@ -5,13 +5,13 @@ Who changes one holds its row first, so two answers at one moment are judged one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from airflow_sop_provider.audit.entries import AuditFields, Level
 from airflow_sop_provider.contract.approval import Choice
@@ -24,9 +24,21 @@ from airflow_sop_provider.store.control_tables import ApprovalAnswerRow, Approva
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 
 __all__ = [
-    "ApprovalState", "Asked", "answers_of", "approval_of_task", "ask", "expire", "last_of_step", "locked", "outputs_of",
-    "policy_of", "take_answer", "void", "void_waiting",
-]  # fmt: skip
+    "ApprovalState",
+    "Asked",
+    "answers_of",
+    "approval_of_task",
+    "ask",
+    "expire",
+    "last_of_step",
+    "list_approvals",
+    "locked",
+    "outputs_of",
+    "policy_of",
+    "take_answer",
+    "void",
+    "void_waiting",
+]
 
 ApprovalState = Literal["waiting", "approved", "rejected", "expired", "void"]
 
@@ -166,6 +178,36 @@ def last_of_step(session: Session, execution_id: int, step: str, map_index: int 
         .limit(1)
     )
     return session.scalars(query).one_or_none()
+
+
+def list_approvals(
+    session: Session,
+    sops: Iterable[str],
+    *,
+    state: str | None = None,
+    run_id: str | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[tuple[ApprovalRow, ExecutionRow]]:
+    """Return approvals of executions of these SOPs, the newest first.
+
+    :param before: only those with a lower number: the page after the one that ended with it.
+    """
+    query = (
+        select(ApprovalRow, ExecutionRow)
+        .join(ExecutionRow, ExecutionRow.id == ApprovalRow.execution_id)
+        .where(ExecutionRow.sop.in_(sorted(sops)))
+        .order_by(ApprovalRow.id.desc())
+        .limit(limit)
+        .options(defer(ExecutionRow.context), defer(ExecutionRow.result))
+    )
+    if state is not None:
+        query = query.where(ApprovalRow.state == state)
+    if run_id is not None:
+        query = query.where(ExecutionRow.run_id == run_id)
+    if before is not None:
+        query = query.where(ApprovalRow.id < before)
+    return [(row, execution) for row, execution in session.execute(query)]
 
 
 def approval_of_task(session: Session, task_instance_id: str) -> ApprovalRow | None:
