@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import time
-import zipfile
 from pathlib import Path
-from urllib.parse import quote
 
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
-from airflow_sop_provider.audit.chain_check import read_chain
-from airflow_sop_provider.audit.entries import Entry
-from airflow_sop_provider.audit.verify import verify_path
 from tests.integration.airflow_system import AirflowSystem
+from tests.integration.audit_of import verified_entries
 from tests.integration.conftest import on_postgres, on_sqlite
 
 RUNS = 4
@@ -34,22 +29,6 @@ def _start_sleepers(airflow: AirflowSystem, folder: Path, seconds: float, count:
         traces[airflow.trigger("sleeper", trace=str(trace), seconds=seconds)] = trace
     airflow.wait_for(lambda: all("start" in t.read_text() for t in traces.values()), "all commands to begin")
     return traces
-
-
-def _assert_audit_is_complete(airflow: AirflowSystem, run: str, folder: Path) -> list[Entry]:
-    """Verify an execution's export as an auditor would: every attempt that began has ended, nothing is missing."""
-    path = f"/sops/sleeper/executions/{quote(run, safe='')}"
-    airflow.wait_for(
-        lambda: json.loads(airflow.api.engine(f"{path}/status"))["status"] == "COMPLETED", "the engine to know its end"
-    )
-    export = folder / "export.zip"
-    export.write_bytes(airflow.api.engine(f"{path}/export"))
-    key = json.loads(airflow.api.engine("/audit/public-key"))["key"]
-    report = verify_path(export, key=bytes.fromhex(key))
-    assert (report.problems, report.digests) == ([], 1)
-    with zipfile.ZipFile(export) as archive:
-        entries, _ = read_chain(archive.read("audit.jsonl"))
-    return [entry for entry in entries if entry.step == "sleep"]
 
 
 def _assert_each_ran_once(airflow: AirflowSystem, traces: dict[str, Path]) -> None:
@@ -107,7 +86,7 @@ def test_steps_killed_from_outside_are_crashes_and_tried_again(airflow: AirflowS
     assert airflow.wait_for_run("sleeper", run) == "success"
     assert airflow.step("sleeper", run, "sleep").attempt == 2
     assert [line.split()[0] for line in trace.read_text().splitlines()] == ["start", "start", "end"]
-    entries = _assert_audit_is_complete(airflow, run, tmp_path)
+    entries = [entry for entry in verified_entries(airflow, "sleeper", run, tmp_path) if entry.step == "sleep"]
     for kind in ("attempt.begin", "action", "attempt.end"):
         assert [entry.attempt for entry in entries if entry.kind == kind] == [1, 2], "also what the killed one had done"
 
@@ -180,3 +159,10 @@ def test_a_hundred_executions_at_once_all_complete(airflow: AirflowSystem, tmp_p
     for run, trace in traces.items():
         assert airflow.wait_for_run("once", run, seconds=1200) == "success"
         assert [line.split()[0] for line in trace.read_text().splitlines()] == ["start", "end"]
+        if two_schedulers:
+            entries = verified_entries(airflow, "once", run, tmp_path)
+            assert [entry.kind for entry in entries if entry.step == "note"] == [
+                "attempt.begin",
+                "action",
+                "attempt.end",
+            ]
