@@ -11,7 +11,7 @@ from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import Handle, RuntimeSettings, RuntimeStartError, RuntimeStateError, choose_runtime
 from airflow_sop_provider.runtimes.docker import DockerRuntime, connect_to_engine
-from tests.runtimes.steps import python, shell
+from tests.runtimes.steps import BURN, python, shell, was_throttled
 from tools.cluster.runner_image import runner_tag
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -130,6 +130,45 @@ async def test_the_type_of_a_failure(runtime, attempt, step, payload, expected, 
     assert failure.type is expected, (failure, outcome)
     assert code in (None, failure.code)
     await finish(runtime, handle)
+
+
+async def test_a_step_gets_no_more_cpu_than_its_limit(runtime, attempt):
+    handle = await runtime.start(attempt(BURN, cpu_millis=400))
+    assert classify(await runtime.wait(handle)) is None
+    text = "\n".join(await said(runtime, handle))
+    assert was_throttled(text), text
+    await finish(runtime, handle)
+
+
+async def test_two_containers_share_neither_files_nor_processes_nor_connections(runtime, attempt):
+    quiet = python(
+        "import socket, time\n"
+        "open('/tmp/secret', 'w').write('mine')\n"
+        "s = socket.socket(); s.bind(('127.0.0.1', 7000)); s.listen()\n"
+        "print('begin', flush=True); time.sleep(600)\n"
+    )
+    curious = python(
+        "import os, socket\n"
+        "print('files', os.path.exists('/tmp/secret'))\n"
+        "print('processes', sum(name.isdigit() for name in os.listdir('/proc')) < 10)\n"
+        "s = socket.socket(); s.settimeout(2)\n"
+        "try: s.connect(('127.0.0.1', 7000)); print('connected')\n"
+        "except OSError as error: print('connection', type(error).__name__)\n"
+        "print('shared memory', os.listdir('/dev/shm'))\n"
+    )
+    first = await runtime.start(attempt(quiet))
+    async for _, line in runtime.logs(first):
+        if "begin" in line and "print" not in line:
+            break
+    second = await runtime.start(attempt(curious))
+    assert classify(await runtime.wait(second)) is None
+    text = await said(runtime, second)
+    for expected in ("files False", "processes True", "connection ConnectionRefusedError", "shared memory []"):
+        assert expected in text, (expected, text)
+    await runtime.stop(first, grace=1)
+    await runtime.wait(first)
+    await runtime.remove(second)
+    await finish(runtime, first)
 
 
 async def test_an_image_that_is_not_there_is_named_with_the_remedy(address, attempt):

@@ -17,7 +17,7 @@ from airflow_sop_provider.runtimes import Handle, RuntimeStartError
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.kubernetes.conftest import Kubectl, connect_with
 from tests.kubernetes.test_runtime import finish
-from tests.runtimes.steps import python, shell
+from tests.runtimes.steps import BURN, python, shell, was_throttled
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
@@ -231,17 +231,8 @@ async def test_two_containers_share_neither_memory_nor_files_nor_connections(run
 
 async def test_a_step_gets_no_more_cpu_than_its_limit(runtime, attempt, kubectl):
     """The kernel counts how often a container was throttled."""
-    burn = python(
-        "import pathlib, time\n"
-        "end = time.process_time() + 1\n"
-        "while time.process_time() < end: pass\n"
-        "groups = pathlib.Path('/sys/fs/cgroup')\n"
-        "files = [*groups.glob('cpu*/cpu.stat'), *groups.glob('cpu.stat')]\n"
-        "lines = [line.split() for file in files for line in file.read_text().splitlines()]\n"
-        "print('throttled', max(int(value) for name, value in lines if name == 'nr_throttled'))\n"
-    )
-    handle = await runtime.start(attempt(burn, cpu_millis=400))
+    handle = await runtime.start(attempt(BURN, cpu_millis=400))
     text = "\n".join([line async for _, line in runtime.logs(handle)])
     assert classify(await runtime.wait(handle)) is None, text
-    assert any(int(part.split()[0].strip('"}, ')) > 0 for part in text.split("throttled ")[1:]), text
+    assert was_throttled(text), text
     await finish(runtime, kubectl, handle)
