@@ -1,4 +1,4 @@
-"""The command line, `sop`: write, check and understand SOPs without an Airflow at hand.
+"""The command line, `sop`: write, check and understand SOPs without an Airflow at hand; run and follow them with one.
 
 `main` is the console script. It is the one place that turns what can go wrong outside a
 command's own work into an exit code: Ctrl-C is 130, a reader that went away (`sop validate
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process.
 
     :param arguments: the arguments after the program's name; None takes those of the process.
-    :raises SystemExit: always; code 0 done, 1 an error in a file, 2 wrong usage, 130 interrupted, 141 broken pipe.
+    :raises SystemExit: always; code 0 done, 1 an error in a file or work that failed, 2 wrong usage, 3 to 5 and 124 as
+        `cli.connection` says, 130 interrupted, 141 broken pipe.
     """
     try:
         code = _run(arguments)

@@ -12,6 +12,9 @@ import click
 
 from airflow_sop_provider import __version__
 from airflow_sop_provider.cli.engine_commands import COMMANDS as ENGINE_COMMANDS
+from airflow_sop_provider.cli.following_commands import COMMANDS as FOLLOWING_COMMANDS
+from airflow_sop_provider.cli.following_commands import audit_list
+from airflow_sop_provider.cli.options import URL
 
 __all__ = ["ReaderGoneError", "app"]
 
@@ -40,15 +43,18 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="sop")
 def app() -> None:
-    """Write, check and understand SOPs, the procedures that become Airflow DAGs.
+    """Write, check and understand SOPs, the procedures that become Airflow DAGs; run them, follow and audit their
+    executions.
 
     \b
     Examples:
       sop new invoice-review          write a commented SOP to start from
       sop validate sops               check every SOP below a folder
       sop explain invoice-review.yaml say in words what it will do
+      sop submit invoice-review       start an execution; `sop watch` follows it
 
-    Exit codes: 0 done, 1 an SOP has errors or the work failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 an SOP has errors, the work failed or an execution did not complete, 2 wrong usage,
+    3 not allowed, 4 refused (nothing was done), 5 no engine answered, 124 not over in time, 130 interrupted.
     """
 
 
@@ -162,12 +168,13 @@ def set_mode(file: Path, mode: str) -> None:
     change_mode(file, mode)
 
 
-@app.group(short_help="Verify audit logs.")
+@app.group(short_help="Read and verify audit logs.")
 def audit() -> None:
-    """Verify what the audit log says, offline.
+    """Read the audit log of an Airflow, and verify what it says, offline.
 
     \b
     Examples:
+      sop audit list --sop vendor-bank-change --level error --since 7d
       sop audit verify export.zip
       sop audit verify audit-digests/
     """
@@ -378,13 +385,14 @@ def import_(form: str, file: Path, output: Path | None, sop_id: str | None, as_j
     return import_procedure(form, file, output, sop_id, as_json=as_json)
 
 
-for _command in ENGINE_COMMANDS:
+for _command in (*ENGINE_COMMANDS, *FOLLOWING_COMMANDS):
     app.add_command(_command)
+audit.add_command(audit_list)
 
 
 @fleet.command("snapshot", short_help="Take an SOP's tools as validated.")
 @click.argument("file", type=_FILE)
-@click.option("--url", envvar="SOP_URL", default="http://127.0.0.1:8080", help="Airflow's API server (SOP_URL).")
+@URL
 @_JSON
 def fleet_snapshot(file: Path, url: str, as_json: bool) -> int:
     """Take the tools that an SOP uses as they are now: the gateway refuses one whose definition changes later.

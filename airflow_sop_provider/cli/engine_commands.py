@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-__all__ = ["COMMANDS"]
+from airflow_sop_provider.cli.options import AS_JSON as _JSON
+from airflow_sop_provider.cli.options import MOMENT, STATUSES
+from airflow_sop_provider.cli.options import URL as _URL
 
-_URL = click.option(
-    "--url",
-    envvar="SOP_URL",
-    default="http://127.0.0.1:8080",
-    show_default=True,
-    help="Airflow's API server (SOP_URL).",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+__all__ = ["COMMANDS"]
 
 
 @click.command(short_help="Start an execution.")
@@ -25,7 +21,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 @click.option("--priority", type=click.Choice(["critical", "high", "normal", "low"]), help="Default: the SOP's.")
 @click.option("--batch", help="Name of the batch it belongs to.")
 @click.option("--key", help="Idempotency key: the same key again gives the same execution.")
-@click.option("--follow", is_flag=True, help="Wait for its end; exit code 1 unless it completed.")
+@click.option("--follow", is_flag=True, help="Watch it to its end; exit code 1 unless it completed.")
 @_URL
 @_JSON
 def submit(
@@ -65,16 +61,17 @@ def status(execution: str, url: str, as_json: bool) -> int:
 @click.command(short_help="Print what an execution came to.")
 @click.argument("execution", metavar="SOP/RUN_ID")
 @_URL
-def result(execution: str, url: str) -> int:
-    """Print an execution with its attempts and result as JSON. Exit code 1 while it is not over.
+@_JSON
+def result(execution: str, url: str, as_json: bool) -> int:
+    """Print what an execution came to: its status, every attempt, its outputs. Exit code 1 while it is not over.
 
     \b
     Examples:
-      sop result software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d | jq .result.outputs
+      sop result software-licence-review/manual__2026-11-25T08:00:00+00:00_1a2b3c4d --json | jq .result.outputs
     """
     from airflow_sop_provider.cli import executions
 
-    return executions.show_result(url, execution)
+    return executions.show_result(url, execution, as_json=as_json)
 
 
 @click.command(short_help="Cancel an execution.")
@@ -114,30 +111,47 @@ def mode(sop: str, mode: str | None, reason: str | None, url: str, as_json: bool
     return executions.show_mode(url, sop, mode, reason, as_json=as_json)
 
 
-@click.command("executions", short_help="List executions.")
+@click.command("list", short_help="List executions.")
 @click.option("--sop", help="Of this SOP only.")
 @click.option("--control", help="Of this control only.")
-@click.option("--status", "wanted", multiple=True, help="With this status only; may be given several times.")
+@click.option(
+    "--status",
+    "wanted",
+    multiple=True,
+    type=click.Choice(STATUSES, case_sensitive=False),
+    help="With this status only; may be given several times.",
+)
+@click.option("--mode", type=click.Choice(["system_design", "agent_centric"]), help="With this mode only.")
+@click.option("--priority", type=click.Choice(["critical", "high", "normal", "low"]), help="With this priority only.")
+@click.option("--agent", help="Of this agent only.")
 @click.option("--batch", help="Of this batch only.")
+@click.option("--since", type=MOMENT, help="Submitted from then on: 2h (ago), 2026-11-25, 2026-11-25T08:00+01:00.")
+@click.option("--until", type=MOMENT, help="Submitted before then.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @click.option("--cursor", help="Those after a page that was printed.")
 @_URL
 @_JSON
 def list_executions(
-    sop: str | None, control: str | None, wanted: tuple[str, ...], batch: str | None, limit: int, cursor: str | None,
-    url: str, as_json: bool,
+    sop: str | None, control: str | None, wanted: tuple[str, ...], mode: str | None, priority: str | None,
+    agent: str | None, batch: str | None, since: datetime | None, until: datetime | None, limit: int,
+    cursor: str | None, url: str, as_json: bool,
 ) -> int:  # fmt: skip
     """List executions that you may see, the newest first.
 
     \b
     Examples:
-      sop executions --status RUNNING
-      sop executions --sop software-licence-review --json | jq '.executions[].status'
+      sop list --status RUNNING
+      sop list --control AP-017 --since 24h
+      sop list --sop software-licence-review --json | jq '.executions[].status'
     """
     from airflow_sop_provider.cli import executions
 
-    filters = {"sop": sop, "control": control, "batch": batch, "limit": limit, "cursor": cursor}
-    return executions.list_executions(url, {**filters, "status": list(wanted) or None}, as_json=as_json)
+    filters = {
+        "sop": sop, "control": control, "status": list(wanted) or None, "mode": mode, "priority": priority,
+        "agent": agent, "batch": batch, "submitted_from": since, "submitted_until": until, "limit": limit,
+        "cursor": cursor,
+    }  # fmt: skip
+    return executions.list_executions(url, filters, as_json=as_json)
 
 
 @click.command(short_help="Save all of an execution, to verify it elsewhere.")

@@ -1,23 +1,23 @@
-"""`sop submit`, `status`, `result`, `cancel`, `executions`: the engine of an Airflow from a terminal."""
+"""`sop submit`, `status`, `result`, `cancel`, `list`, `mode`, `export`: the engine of an Airflow from a terminal."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from airflow_sop_provider.cli.connection import EXIT_NOT_COMPLETED
+from airflow_sop_provider.cli.connection import engine as connection
 from airflow_sop_provider.cli.console import read_sop
-from airflow_sop_provider.client import EngineError, ExecutionCoordinator, ExecutionStatus, RefusedError
+from airflow_sop_provider.cli.tables import moment, print_table, seconds_in_words
+from airflow_sop_provider.cli.watching import follow_to_end, status_as_dict
+from airflow_sop_provider.client import ExecutionStatus
+from airflow_sop_provider.sop.problems import printable
 
 __all__ = ["cancel", "export", "list_executions", "show_mode", "show_result", "show_status", "submit", "validate_tools"]
-
-_SUCCESS = "COMPLETED"
 
 
 def submit(
@@ -25,7 +25,7 @@ def submit(
     *, follow: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Start an execution; with ``follow`` wait for its end and return 1 unless it completed."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         schedule = None if batch is None else {"batch": batch}
         execution = engine.submit_execution(
             sop, _object(inputs), execution_mode=mode, priority=priority, schedule=schedule, idempotency_key=key
@@ -34,29 +34,30 @@ def submit(
             click.echo(json.dumps({"execution": execution}) if as_json else execution)
             return 0
         click.echo(execution, err=True)
-        end = engine.wait(execution)
-        _print_status(end, as_json=as_json)
-        return 0 if end.status == _SUCCESS else 1
+        return follow_to_end(engine, [execution], as_json=as_json)
 
 
 def show_status(url: str, execution: str, *, as_json: bool) -> int:
     """Print where an execution stands."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         _print_status(engine.get_execution_status(execution), as_json=as_json)
     return 0
 
 
-def show_result(url: str, execution: str) -> int:
-    """Print an execution with its attempts and result as JSON; return 1 while it is not over."""
-    with _engine(url) as engine:
+def show_result(url: str, execution: str, *, as_json: bool) -> int:
+    """Print an execution with its attempts and result; return 1 while it is not over."""
+    with connection(url) as engine:
         found = engine.result(execution)
-    click.echo(json.dumps(found, indent=2))
-    return 0 if found["result"] is not None else 1
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        _print_result(found)
+    return 0 if found["result"] is not None else EXIT_NOT_COMPLETED
 
 
 def export(url: str, execution: str, output: Path | None) -> int:
     """Write the archive of an execution; a file that is there is not overwritten."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         archive = engine.export(execution)
     path = output or Path(re.sub(r"[^A-Za-z0-9_.+-]+", "_", execution) + ".zip")
     with path.open("xb") as file:
@@ -71,7 +72,7 @@ def validate_tools(url: str, file: Path, *, as_json: bool) -> int:
     servers: dict[str, list[str]] = {}
     for source in sop.sop.data_sources.values():
         servers.setdefault(source.server, []).extend(source.tools)
-    with _engine(url) as engine:
+    with connection(url) as engine:
         digests = engine.validate_tools(sop.sop.sop, servers)
     if as_json:
         click.echo(json.dumps(digests))
@@ -84,7 +85,7 @@ def validate_tools(url: str, file: Path, *, as_json: bool) -> int:
 
 def cancel(url: str, execution: str, reason: str | None) -> int:
     """Cancel an execution."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         engine.cancel_execution(execution, reason)
     click.echo(f"{execution} is cancelled; its running steps end within seconds", err=True)
     return 0
@@ -92,7 +93,7 @@ def cancel(url: str, execution: str, reason: str | None) -> int:
 
 def show_mode(url: str, sop: str, mode: str | None, reason: str | None, *, as_json: bool) -> int:
     """Print the mode of a control, changed before if one is given."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         found = engine.mode(sop) if mode is None else engine.change_mode(sop, mode, reason)
     if as_json:
         click.echo(json.dumps(found))
@@ -108,32 +109,19 @@ def show_mode(url: str, sop: str, mode: str | None, reason: str | None, *, as_js
 
 def list_executions(url: str, filters: dict[str, Any], *, as_json: bool) -> int:
     """Print a page of executions, the newest first."""
-    with _engine(url) as engine:
+    with connection(url) as engine:
         page = engine.list_executions(**filters)
     if as_json:
         click.echo(json.dumps(page))
         return 0
-    for one in page["executions"]:
-        click.echo(f"{one['status']:<20} {one['submitted_at']:<28} {one['sop']}/{one['run_id']}")
+    rows = [
+        (one["status"], moment(one["submitted_at"]), one["priority"], one["control"], f"{one['sop']}/{one['run_id']}")
+        for one in page["executions"]
+    ]
+    print_table(["status", "submitted (UTC)", "priority", "control", "execution"], rows)
     if page["next_cursor"]:
         click.echo(f"more with --cursor {page['next_cursor']}", err=True)
     return 0
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[ExecutionCoordinator]:
-    """Give a client; who calls stands in the environment, as arguments are visible to everybody on a machine."""
-    token, user = os.environ.get("SOP_TOKEN"), os.environ.get("SOP_USER")
-    if not token and not user:
-        raise click.UsageError("set SOP_TOKEN to a token of Airflow's API, or SOP_USER and SOP_PASSWORD")
-    password = os.environ.get("SOP_PASSWORD")
-    with ExecutionCoordinator(url, token=token, user=None if token else user, password=password) as engine:
-        try:
-            yield engine
-        except RefusedError as error:
-            raise click.ClickException(f"refused: {error}") from error
-        except EngineError as error:
-            raise click.ClickException(str(error)) from error
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -148,10 +136,25 @@ def _object(text: str) -> dict[str, Any]:
 
 def _print_status(now: ExecutionStatus, *, as_json: bool) -> None:
     if as_json:
-        shown = {**vars(now), "current_steps": list(now.current_steps), "steps": dict(now.steps)}
-        click.echo(json.dumps(shown))
+        click.echo(json.dumps(status_as_dict(now)))
         return
-    elapsed = "" if now.elapsed_seconds is None else f", {now.elapsed_seconds:.1f} s"
+    elapsed = "" if now.elapsed_seconds is None else f", {seconds_in_words(now.elapsed_seconds)}"
     click.echo(f"{now.status}, {now.progress:.0%}{elapsed}{', over twice its expected time' if now.flagged else ''}")
-    for step, state in now.steps.items():
-        click.echo(f"  {state:<10} {step}")
+    print_table(["state", "step"], [(state, step) for step, state in now.steps.items()])
+
+
+def _print_result(found: dict[str, Any]) -> None:
+    of, result = found["execution"], found["result"]
+    click.echo(f"{of['sop']}/{of['run_id']}: {of['status']}")
+    rows = [
+        (
+            one["step"], one["map_index"] if one["map_index"] >= 0 else None, one["attempt"], one["state"],
+            moment(one["started_at"]), one["error_type"], one["error_message"],
+        )
+        for one in found["attempts"]
+    ]  # fmt: skip
+    if rows:
+        click.echo()
+        print_table(["step", ">item", ">attempt", "state", "began (UTC)", "error", "message"], rows)
+    if result is not None:
+        click.echo(f"\noutputs:\n{printable(json.dumps(result['outputs'], indent=2, ensure_ascii=False))}")

@@ -154,7 +154,7 @@ def parts_of(execution: str) -> tuple[str, str]:
     """
     sop, separator, run_id = execution.partition("/")
     if not (sop and separator and run_id):
-        raise EngineError(f"`{execution}` is no execution; give SOP/RUN_ID, as `sop executions` lists them")
+        raise EngineError(f"`{execution}` is no execution; give SOP/RUN_ID, as `sop list` shows them")
     return sop, run_id
 
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 import httpx
 
-from airflow_sop_provider.client import calls
+from airflow_sop_provider.client import calls, queries
 from airflow_sop_provider.client.calls import Call, EngineError, ExecutionStatus
+from airflow_sop_provider.client.following import follow
 
 __all__ = ["AsyncExecutionCoordinator", "ExecutionCoordinator"]
 
@@ -104,6 +107,11 @@ class ExecutionCoordinator:
             time.sleep(poll_seconds)
         return now
 
+    def follow(self, execution: str) -> Iterator[ExecutionStatus]:
+        """Yield where an execution stands, now and at every change, up to its end; see `client.following.follow`."""
+        path = queries.events_path(execution)
+        return follow(lambda: self._stream(path), time.sleep)
+
     def result(self, execution: str) -> dict[str, Any]:
         """Return an execution with its context, attempts and (once it is over) result."""
         found: dict[str, Any] = self._send(calls.execution_call(execution))
@@ -132,6 +140,25 @@ class ExecutionCoordinator:
         page: dict[str, Any] = self._send(calls.list_call(filters))
         return page
 
+    def metrics(self, since: datetime | None = None, until: datetime | None = None) -> dict[str, Any]:
+        """Return the figures of a window of time; of the last 24 hours if nothing is given."""
+        found: dict[str, Any] = self._send(queries.metrics_call(since, until))
+        return found
+
+    def audit_entries(self, **filters: Any) -> dict[str, Any]:
+        """Return a page of audit entries: ``entries`` and ``cursor``; see the API for the filters."""
+        page: dict[str, Any] = self._send(queries.audit_call(filters))
+        return page
+
+    def log(self, execution: str, step: str, attempt: int = 1, *, map_index: int = -1) -> list[dict[str, Any]]:
+        """Return the log of an attempt as it is now: objects with ``event`` and, mostly, ``timestamp`` and ``level``.
+
+        :param map_index: number of the item, of a step with ``for_each``.
+        :raises RefusedError: there is no such attempt.
+        """
+        found: list[dict[str, Any]] = self._send(queries.log_call(execution, step, attempt, map_index))["content"]
+        return found
+
     def validate_tools(self, sop: str, servers: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """Take the tools of an SOP as they are now: later changes are refused. Return their digests by server and name.
 
@@ -140,9 +167,24 @@ class ExecutionCoordinator:
         digests: dict[str, Any] = self._send(calls.snapshot_call(sop, servers))
         return digests
 
-    def _send(self, call: Call) -> Any:
+    @contextmanager
+    def _stream(self, path: str) -> Iterator[httpx.Response]:
+        self._known()
+        with self._client.stream("GET", path, headers={"Accept": "text/event-stream"}) as answer:
+            expired = answer.status_code == 401 and self._login is not None
+            if not expired:
+                yield answer
+        if expired:
+            self._sign_in()
+            with self._client.stream("GET", path, headers={"Accept": "text/event-stream"}) as answer:
+                yield answer
+
+    def _known(self) -> None:
         if self._login is not None and "Authorization" not in self._client.headers:
             self._sign_in()
+
+    def _send(self, call: Call) -> Any:
+        self._known()
         answer = self._tried(call)
         if answer.status_code == 401 and self._login is not None:  # the token has expired
             self._sign_in()
