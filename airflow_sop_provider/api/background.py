@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.audit_job import keep_audit_log
 from airflow_sop_provider.api.escalating import dispatch
+from airflow_sop_provider.api.stats import send_stats
 from airflow_sop_provider.runs.overrun import find_overruns
 from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.leases import hold
@@ -54,6 +55,7 @@ JOBS: tuple[Job, ...] = (
     Job(name="audit", work=keep_audit_log, seconds=60.0),
     Job(name="escalations", work=dispatch, seconds=2.0),
     Job(name="overrun", work=find_overruns, seconds=10.0),
+    Job(name="stats", work=send_stats, seconds=10.0),
 )
 
 _SESSIONS: Sessions = partial(create_session, scoped=False)

@@ -11,7 +11,7 @@ import click
 from airflow_sop_provider.cli.connection import engine
 from airflow_sop_provider.cli.tables import bytes_in_words, moment, print_table, seconds_in_words
 
-__all__ = ["show_metrics"]
+__all__ = ["percent", "show_metrics"]
 
 _FIGURES = ("mean", "p95", "p99")
 
@@ -44,6 +44,11 @@ def show_metrics(url: str, since: datetime | None, until: datetime | None, *, as
     return 0
 
 
+def percent(share: float | None) -> str | None:
+    """`12.5%`."""
+    return None if share is None else f"{share:.1%}"
+
+
 def _summary(found: dict[str, Any]) -> None:
     counts = {name: number for name, number in found["counts"].items() if number or name == "total"}
     rate = found["success_rate"]
@@ -54,7 +59,7 @@ def _summary(found: dict[str, Any]) -> None:
     )
     click.echo()
     rows = [
-        ("success rate", None if rate is None else f"{rate:.1%}"),
+        ("success rate", percent(rate)),
         ("waiting now", found["queue_depth"]),
         ("attempts that ended", found["attempts"]),
         ("CPU time", seconds_in_words(found["cpu_seconds"])),

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from airflow_sop_provider.store.base import ID, ID_LENGTH, Base, JsonValue, UtcDateTime, utc_now
 
-__all__ = ["ApprovalAnswerRow", "ApprovalRow", "LeaseRow", "ModeChangeRow"]
+__all__ = ["ApprovalAnswerRow", "ApprovalRow", "LeaseRow", "ModeChangeRow", "PositionRow"]
 
 
 class ApprovalRow(Base):
@@ -94,3 +94,12 @@ class LeaseRow(Base):
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     holder: Mapped[str] = mapped_column(String(120))
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PositionRow(Base):
+    """Up to when one of the engine's own jobs has told what happened: whoever does it next goes on from there."""
+
+    __tablename__ = "sop_position"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)

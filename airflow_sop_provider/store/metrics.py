@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
@@ -40,6 +41,9 @@ class Metrics:
     :param counts: executions by their status now, in lower case, and ``total``.
     :param success_rate: share of COMPLETED among those that ended in the window, None if none did.
     :param peak_memory_bytes: the highest of any attempt, None if none was measured.
+    :param cpu_utilisation: CPU time used, as share of what was requested for as long as it ran; of attempts of which
+        both are known, None if there are none. ``memory_utilisation``: the same of peak and requested memory.
+    :param network_bytes_per_second: received and sent in a second of an attempt.
     :param errors: attempts that ended with an error, by its type.
     :param error_rate: such attempts' share of those that ended, by type.
     :param queue_depth: executions that wait now.
@@ -55,6 +59,9 @@ class Metrics:
     peak_memory_bytes: int | None
     network_received_bytes: int
     network_sent_bytes: int
+    cpu_utilisation: float | None
+    memory_utilisation: float | None
+    network_bytes_per_second: float | None
     errors: dict[str, int] = field(default_factory=dict)
     error_rate: dict[str, float] = field(default_factory=dict)
     queue_depth: int
@@ -102,13 +109,7 @@ def metrics_of(session: Session, sops: Iterable[str], since: datetime, until: da
             everything.append(seconds)
             groups["mode"][mode].append(seconds)
             groups["control"][control or ""].append(seconds)
-    attempts, cpu, memory, received, sent = session.execute(
-        select(
-            func.count(AttemptRow.id), func.sum(AttemptRow.cpu_seconds), func.max(AttemptRow.peak_memory_bytes),
-            func.sum(AttemptRow.network_received_bytes), func.sum(AttemptRow.network_sent_bytes),
-        ).join(ExecutionRow, ExecutionRow.id == AttemptRow.execution_id)
-        .where(ExecutionRow.sop.in_(names), AttemptRow.ended_at >= since, AttemptRow.ended_at < until)
-    ).one()  # fmt: skip
+    used = _resources(session, names, since, until)
     errors = _errors(session, names, since, until)
     waiting = select(func.count()).where(ExecutionRow.sop.in_(names), ExecutionRow.status.in_(_WAITING))
     return Metrics(
@@ -117,15 +118,43 @@ def metrics_of(session: Session, sops: Iterable[str], since: datetime, until: da
         durations=durations_of(everything),
         by_control={name: durations_of(group) for name, group in groups["control"].items()},
         by_mode={name: durations_of(group) for name, group in groups["mode"].items()},
-        attempts=attempts,
-        cpu_seconds=float(cpu or 0),
-        peak_memory_bytes=memory,
-        network_received_bytes=int(received or 0),
-        network_sent_bytes=int(sent or 0),
+        **used,
         errors=errors,
-        error_rate={kind: count / attempts for kind, count in errors.items()},
+        error_rate={kind: count / used["attempts"] for kind, count in errors.items()},
         queue_depth=session.scalar(waiting) or 0,
     )
+
+
+def _resources(session: Session, names: Sequence[str], since: datetime, until: datetime) -> dict[str, Any]:
+    row = AttemptRow
+    requested_cpu = row.wall_seconds * row.cpu_millis / 1000.0
+    found = session.execute(
+        select(
+            func.count(row.id), func.sum(row.cpu_seconds), func.max(row.peak_memory_bytes),
+            func.sum(row.network_received_bytes), func.sum(row.network_sent_bytes),
+            func.sum(case((requested_cpu > 0, row.cpu_seconds))),
+            func.sum(case((row.cpu_seconds.is_not(None), requested_cpu))),
+            func.sum(case((row.memory_bytes > 0, row.peak_memory_bytes))),
+            func.sum(case((row.peak_memory_bytes.is_not(None), row.memory_bytes))),
+            func.sum(case((row.network_received_bytes.is_not(None), row.wall_seconds))),
+        ).join(ExecutionRow, ExecutionRow.id == row.execution_id)
+        .where(ExecutionRow.sop.in_(names), row.ended_at >= since, row.ended_at < until)
+    ).one()  # fmt: skip
+    attempts, cpu, peak, received, sent, cpu_used, cpu_asked, memory_used, memory_asked, seconds = found
+    return {
+        "attempts": attempts,
+        "cpu_seconds": float(cpu or 0),
+        "peak_memory_bytes": peak,
+        "network_received_bytes": int(received or 0),
+        "network_sent_bytes": int(sent or 0),
+        "cpu_utilisation": _share(cpu_used, cpu_asked),
+        "memory_utilisation": _share(memory_used, memory_asked),
+        "network_bytes_per_second": _share((received or 0) + (sent or 0), seconds),
+    }
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part or 0) / float(whole) if whole else None
 
 
 def _errors(session: Session, names: Sequence[str], since: datetime, until: datetime) -> dict[str, int]:

@@ -11,7 +11,13 @@ from airflow_sop_provider.store.audit_tables import (
     LegalHoldRow,
 )
 from airflow_sop_provider.store.base import Base
-from airflow_sop_provider.store.control_tables import ApprovalAnswerRow, ApprovalRow, LeaseRow, ModeChangeRow
+from airflow_sop_provider.store.control_tables import (
+    ApprovalAnswerRow,
+    ApprovalRow,
+    LeaseRow,
+    ModeChangeRow,
+    PositionRow,
+)
 from airflow_sop_provider.store.execution_tables import (
     AttemptRow,
     CheckpointRow,
@@ -39,6 +45,7 @@ __all__ = [
     "LegalHoldRow",
     "ModeChangeRow",
     "OutboxRow",
+    "PositionRow",
     "SubmissionRow",
     "ToolCallRow",
     "ToolSnapshotRow",

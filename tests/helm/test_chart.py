@@ -64,6 +64,12 @@ def only(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     return found
 
 
+def configuration(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what Airflow mounts."""
+    (found,) = (one for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"].endswith("-config"))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_object_is_valid_in_every_supported_kubernetes(render: Render, variant: str) -> None:
@@ -227,13 +233,13 @@ def test_the_pod_template_is_a_pod_for_our_operator(render: Render) -> None:
 
 
 def _pod_template(objects: list[dict[str, Any]]) -> dict[str, Any]:
-    pod: dict[str, Any] = yaml.safe_load(only(objects, "ConfigMap")["data"]["pod-template.yaml"])
+    pod: dict[str, Any] = yaml.safe_load(configuration(objects)["data"]["pod-template.yaml"])
     return pod
 
 
 def test_the_fleet_is_one_our_reader_takes(render: Render, tmp_path: Any) -> None:
     file = tmp_path / "fleet.yaml"
-    file.write_text(only(render(**VARIANTS["everything"]), "ConfigMap")["data"]["fleet.yaml"])
+    file.write_text(configuration(render(**VARIANTS["everything"]))["data"]["fleet.yaml"])
     assert set(load_fleet(file).servers) == {"docs"}
 
 
@@ -284,7 +290,7 @@ def test_the_values_for_airflow_name_options_that_exist(render: Render) -> None:
     values = yaml.safe_load((CHART / "values-airflow.yaml").read_text())
     assert set(values["config"][CONFIG_SECTION]) <= set(PROVIDER_INFO["config"][CONFIG_SECTION]["options"])
     objects = render()
-    config = only(objects, "ConfigMap")
+    config = configuration(objects)
     (volume,) = values["volumes"]
     assert volume["configMap"]["name"] == config["metadata"]["name"]
     (mount,) = values["volumeMounts"]

@@ -11,7 +11,9 @@ from fastapi import APIRouter, HTTPException, status
 from fastapi.responses import PlainTextResponse
 
 from airflow_sop_provider.api.access import ReadableSops
+from airflow_sop_provider.api.exposition import CONTENT_TYPE, exposition
 from airflow_sop_provider.store.base import utc_now
+from airflow_sop_provider.store.happenings import levels_now
 from airflow_sop_provider.store.metrics import metrics_of
 
 __all__ = ["router"]
@@ -37,21 +39,11 @@ def _aware(moment: datetime) -> datetime:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics_for_prometheus(session: SessionDep, readable: ReadableSops) -> PlainTextResponse:
-    """Return figures of the last hour in Prometheus' text format, over the executions that the caller may see."""
+    """Return figures of the last hour in Prometheus' text format, over the executions that the caller may see.
+
+    A scrape asks with a bearer token of Airflow, as everybody does. Beside them: queue, alerts, circuit breakers now.
+    """
     now = utc_now()
     found = metrics_of(session, readable, now - timedelta(hours=1), now)
-    lines = [
-        *_gauge("sop_executions", {f'{{status="{name}"}}': n for name, n in found.counts.items() if name != "total"}),
-        *_gauge("sop_queue_depth", {"": found.queue_depth}),
-        *_gauge("sop_success_rate", {"": found.success_rate}),
-        *_gauge("sop_duration_mean_seconds", {"": found.durations.mean}),
-        *_gauge("sop_duration_p95_seconds", {"": found.durations.p95}),
-        *_gauge("sop_duration_p99_seconds", {"": found.durations.p99}),
-        *_gauge("sop_attempt_error_rate", {f'{{type="{kind}"}}': rate for kind, rate in found.error_rate.items()}),
-    ]
-    return PlainTextResponse("\n".join([*lines, ""]), media_type="text/plain; version=0.0.4")
-
-
-def _gauge(name: str, samples: dict[str, float | None]) -> list[str]:
-    known = [f"{name}{labels} {value}" for labels, value in samples.items() if value is not None]
-    return [f"# TYPE {name} gauge", *known] if known else []
+    text = exposition(found, levels_now(session))
+    return PlainTextResponse(text, media_type=CONTENT_TYPE)

@@ -33,6 +33,7 @@ def upgrade() -> None:
         _sop_lease,
         _sop_legal_hold,
         _sop_mode_change,
+        _sop_position,
         _sop_submission,
         _sop_tool_call,
         _sop_tool_snapshot,
@@ -66,6 +67,7 @@ def downgrade() -> None:
         "sop_submission",
         "sop_mode_change",
         "sop_legal_hold",
+        "sop_position",
         "sop_lease",
         "sop_execution",
         "sop_document",
@@ -186,6 +188,15 @@ def _sop_lease() -> None:
         sa.Column("holder", sa.String(length=120), nullable=False),
         sa.Column("expires_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_sop_lease"),
+    )
+
+
+def _sop_position() -> None:
+    op.create_table(
+        "sop_position",
+        sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_sop_position"),
     )
 
 
