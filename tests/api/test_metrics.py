@@ -56,7 +56,7 @@ def test_figures_for_prometheus(admin, chain, set_tasks) -> None:
     assert got["sop_queue_depth"][()] >= 1
     assert set(got["sop_duration_seconds"]) == {("mean",), ("p95",), ("p99",)}
     assert got["sop_duration_by_mode_seconds"].keys() == {(one, "system_design") for one in ("mean", "p95", "p99")}
-    assert ("p99", "T-1") in got["sop_duration_by_control_seconds"]
+    assert ("T-1", "p99") in got["sop_duration_by_control_seconds"]
     assert got["sop_attempt_error_rate"] == {("transient",): 1}
     assert (got["sop_cpu_seconds"][()], got["sop_cpu_utilisation"][()]) == (0.5, 0.5)
     assert (got["sop_peak_memory_bytes"][()], got["sop_memory_utilisation"][()]) == (2**20, 0.25)
