@@ -16,6 +16,7 @@ from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
 from airflow_sop_provider.operators.pod_image import COPY_BYTES, fields_of_image, settle
+from airflow_sop_provider.operators.pod_shapes import PodShapes, site_changes_pods, version_of
 from airflow_sop_provider.operators.pod_token import engine_access
 from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["outcome_of_pod", "pod_fields", "pod_manifest", "with_outputs"]
 
+_SHAPES = PodShapes()
 _START = (
     "set -eu; umask 077; d=$(mktemp -d); "
     'printf %s "$SOP_ASSIGNMENT_JSON" > "$d/assignment.json"; printf %s "$SOP_FLEET_YAML" > "$d/fleet.yaml"; '
@@ -59,10 +61,22 @@ def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any
 
     It is what `KubernetesPodOperator` would create, so the site's pod template and `pod_mutation_hook` apply.
     """
+    spec, payload = attempt_spec(assignment, settings), assignment.payload
+    if site_changes_pods():
+        return _built(assignment, settings, spec)
+    shape = (
+        settings, version_of(settings.pod_template_file), _priority_class(assignment, settings.priority_class_prefix),
+        spec.image, spec.timeout_seconds, payload.cpu_millis, payload.memory_bytes, payload.ephemeral_storage_bytes,
+        payload.gpus, payload.network_bits, frozenset(spec.labels),
+    )  # fmt: skip
+    name, labels = container_name(assignment.key), _pod_labels(spec)
+    return _SHAPES.pod(shape, name, labels, lambda: _built(assignment, settings, spec))
+
+
+def _built(assignment: Assignment, settings: SopSettings, spec: AttemptSpec) -> dict[str, Any]:
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
     from kubernetes.client import ApiClient
 
-    spec = attempt_spec(assignment, settings)
     fields = {**_pod_fields(assignment, settings, spec), "cmds": ["python", "-m", RUNNER_MODULE]}
     if spec.image is not None:
         fields |= fields_of_image(spec.image, settings.image, fields)
@@ -88,7 +102,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
         "namespace": settings.namespace,
         "image": settings.image,
         "pod_template_file": settings.pod_template_file,
-        "labels": {f"sop/{name}": _label(value) for name, value in spec.labels.items()},
+        "labels": _pod_labels(spec),
         "priority_class_name": _priority_class(assignment, settings.priority_class_prefix),
         "container_resources": _resources(assignment, settings, has_image=spec.image is not None),
         "annotations": _bandwidth(assignment),
@@ -176,6 +190,10 @@ def _bandwidth(assignment: Assignment) -> dict[str, str]:
     bits = assignment.payload.network_bits
     directions = () if bits is None else ("ingress", "egress")
     return {f"kubernetes.io/{direction}-bandwidth": str(bits) for direction in directions}
+
+
+def _pod_labels(spec: AttemptSpec) -> dict[str, str]:
+    return {f"sop/{name}": _label(value) for name, value in spec.labels.items()}
 
 
 def _label(value: str) -> str:
