@@ -15,6 +15,7 @@ _RUN = sa.table(
     "dag_run",
     sa.column("id", sa.Integer),
     sa.column("dag_id"),
+    sa.column("run_id"),
     sa.column("state"),
     sa.column("end_date", sa.DateTime(timezone=True)),
 )
@@ -68,6 +69,10 @@ class AirflowDatabase:
         """Return the executions of a DAG that are newer than `last_run` was."""
         query = sa.select(_RUN.c.state, _RUN.c.end_date).where(_RUN.c.dag_id == dag, _RUN.c.id > last_run)
         return Runs([(row.state, row.end_date) for row in self._rows(query)])
+
+    def run_ids(self, dag: str) -> list[str]:
+        """Return the ids of all executions of a DAG."""
+        return [row.run_id for row in self._rows(sa.select(_RUN.c.run_id).where(_RUN.c.dag_id == dag))]
 
     def step_end(self, dag: str, run: str) -> datetime | None:
         """Return when the last step of an execution was over, None if none is."""

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-__all__ = ["Cell", "Table", "p50", "p95", "ratio"]
+__all__ = ["Cell", "Table", "p50", "p95", "p99", "ratio"]
 
 Cell = str | float | int | None
 
@@ -89,6 +89,13 @@ def p95(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return values[0] if values else None
     return statistics.quantiles(values, n=20, method="inclusive")[18]
+
+
+def p99(values: Sequence[float]) -> float | None:
+    """Return the 99th percentile (interpolated, extremes included), None of nothing."""
+    if len(values) < 2:
+        return values[0] if values else None
+    return statistics.quantiles(values, n=100, method="inclusive")[98]
 
 
 def ratio(value: float | None, base: float | None) -> float | None:

@@ -136,7 +136,11 @@ def test_tables_compare_with_ours_and_with_the_floor() -> None:
     assert sync[1:] == pytest.approx((60, 6.0, 2.0, 10.0, 20.0, 0))
     assert deferrable[1:] == pytest.approx((15, 24.0, 4.0, 20.0, 40.0, 30))
     assert floor[4] == pytest.approx(0.5)
-    levels = [scale._Level(1000, 50.0, {"scheduler": 400.0}, [0.1, 0.2], [1.0, 2.0])]
+    levels = [
+        scale._Level(1000, 50.0, {"scheduler": 400.0}, {"scheduler": 0.1, "runners": 9.0}, [0.1, 0.2], [1.0, 2.0])
+    ]
     assert scale._table(levels, 3, 9.0).rows[0][:2] == ("1,000 held", 50.0)
     assert "failed: 3" in scale._table(levels, 3, 9.0).notes[0]
+    assert scale._table(levels, 3, 9.0).rows[0][4] == pytest.approx(0.199)
     assert scale._memory(levels).rows == [("scheduler", 400.0)]
+    assert scale._cpu(levels).rows == [("scheduler", 0.1)]
