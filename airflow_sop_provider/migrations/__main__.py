@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (options.yes or options.sql) and input("Data will be lost. Go on? [y/N] ").strip().lower() != "y":
         return 1
     with create_session(scoped=False) as session:
-        SopDBManager(session).downgrade(options.revision, show_sql_only=options.sql)
+        manager = SopDBManager(session)  # type: ignore[no-untyped-call]  # Airflow's base class
+        manager.downgrade(options.revision, show_sql_only=options.sql)
     return 0
 
 

@@ -35,7 +35,8 @@ class SopDBManager(BaseDBManager):
 
         if from_revision and not show_sql_only:
             raise ValueError("a database is downgraded from where it is: leave `from_revision` out")
-        begin = from_revision or self.get_current_revision()
+        begin = from_revision or self.get_current_revision()  # type: ignore[no-untyped-call]  # Airflow's
         self.session.rollback()  # its look at the revision must not keep the tables locked
         revision = f"{begin}:{to_revision}" if show_sql_only else to_revision
-        command.downgrade(self.get_alembic_config(), revision=revision, sql=show_sql_only)
+        config = self.get_alembic_config()  # type: ignore[no-untyped-call]
+        command.downgrade(config, revision=revision, sql=show_sql_only)
