@@ -130,12 +130,16 @@ class Execution(BaseModel):
 
 
 class ExecutionResultBody(BaseModel):
-    """What an execution came to, with every attempt."""
+    """What an execution came to, with every attempt.
+
+    :param spent: by its agents so far, over all steps and attempts.
+    """
 
     execution: Execution
     context: dict[str, Any]
     result: dict[str, Any] | None
     attempts: list[Attempt]
+    spent: dict[str, float]
 
 
 class ExecutionPage(BaseModel):

@@ -32,6 +32,7 @@ from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.conformance import Conformance, conformance_of, tell_deviation
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 from airflow_sop_provider.store.executions import cancel_execution, close_execution
+from airflow_sop_provider.store.spending import total_spent
 
 __all__ = ["close_run", "result_of"]
 
@@ -191,7 +192,14 @@ def _usage(attempts: Iterable[AttemptRow]) -> dict[str, Any]:
         for name in ("cpu_seconds", "wall_seconds", "network_received_bytes", "network_sent_bytes")
     }
     peak = max((one.peak_memory_bytes or 0 for one in listed), default=0)
-    return {**total, "peak_memory_bytes": peak}
+    return {**total, "peak_memory_bytes": peak, **_of_agents(listed)}
+
+
+def _of_agents(attempts: Iterable[AttemptRow]) -> dict[str, Any]:
+    """Return what agents spent, nothing where none worked; the last attempt of a step holds that of earlier ones."""
+    last = {(one.step, one.map_index): one.usage or {} for one in sorted(attempts, key=lambda one: one.attempt)}
+    usages = [{**usage, "seconds": usage.get("agent_seconds")} for usage in last.values() if "model_calls" in usage]
+    return {"agents": total_spent(usages)} if usages else {}
 
 
 def _iso(moment: datetime | None) -> str | None:

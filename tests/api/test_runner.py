@@ -13,9 +13,11 @@ from airflow_sop_provider.api.routes.runner import BODY_LIMIT
 from airflow_sop_provider.api.runner_auth import signing_key
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret, runner_token
+from airflow_sop_provider.runner.agents.budget import Spent
 from airflow_sop_provider.runner.agents.checkpoint import EngineCheckpoint, NoCheckpoint, Progress
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
 from airflow_sop_provider.store.executions import open_execution
+from airflow_sop_provider.store.spending import spent_by_agents
 from airflow_sop_provider.store.tables import AttemptRow
 from tests.api.test_recent import statements
 from tests.client.conftest import url
@@ -81,14 +83,14 @@ def test_a_heartbeat_says_nothing_for_an_attempt_that_is_over(client, key) -> No
 def test_a_checkpoint_is_kept_for_the_next_attempt(client, key) -> None:
     runner = caller(client, key)
     assert runner.get(f"{V1}/checkpoint").json() == {}
-    assert runner.put(f"{V1}/checkpoint", json={"done": ["a"]}).status_code == 204
+    assert runner.put(f"{V1}/checkpoint", json={"done": ["a"]}).status_code == 200
     later = key.model_copy(update={"attempt": 2, "task_instance_id": "later"})
     with create_session() as session:
         execution = open_execution(session, run_facts(), context_of())
         begin_attempt(session, execution, AttemptBegin(key=later, kind="step"))
     second = caller(client, later)
     assert second.get(f"{V1}/checkpoint").json() == {"done": ["a"]}
-    assert second.put(f"{V1}/checkpoint", json={"done": ["a", "b"]}).status_code == 204
+    assert second.put(f"{V1}/checkpoint", json={"done": ["a", "b"]}).status_code == 200
     assert runner.put(f"{V1}/checkpoint", json={}).status_code == 409, "it was overtaken"
 
 
@@ -103,6 +105,26 @@ async def test_an_agents_progress_comes_back_as_it_was(client, key, url, tmp_pat
     found = await kept.load()
     assert found == progress
     assert list(found.outputs) == ["second", "first"], "the order in which the steps were done"
+
+
+async def test_what_other_steps_spent_comes_with_the_answer_and_stands_in_the_execution(
+    client, key, url, admin, tmp_path
+) -> None:
+    others = [attempt_key("classify"), attempt_key("licences", map_index=3)]
+    for number, other in enumerate(others, start=1):
+        with create_session() as session:
+            execution = open_execution(session, run_facts(), context_of())
+            begin_attempt(session, execution, AttemptBegin(key=other, kind="step"))
+        spent = Progress(spent=Spent(input_tokens=100 * number, model_calls=1, cost=0.25))
+        answer = caller(client, other).put(f"{V1}/checkpoint", json=spent.model_dump(mode="json"))
+    assert answer.json()["spent_elsewhere"]["input_tokens"] == 100, "of the other one alone"
+    token = tmp_path / "token"
+    token.write_text(runner_token(key, signing_key(), timeout_seconds=60, now=NOW))
+    found = await EngineCheckpoint(f"{url}/sop", token, NoCheckpoint()).save(Progress(spent=Spent(input_tokens=7)))
+    assert (found.input_tokens, found.model_calls, found.cost) == (300, 2, 0.5)
+    with create_session() as session:
+        execution = open_execution(session, run_facts(), context_of())
+        assert spent_by_agents(session, execution.id)["input_tokens"] == 307
 
 
 def test_other_tokens_open_nothing(client, key, admin) -> None:

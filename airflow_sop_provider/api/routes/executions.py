@@ -40,6 +40,7 @@ from airflow_sop_provider.runs.opening import opened
 from airflow_sop_provider.store.execution_queries import BadCursorError, ExecutionFilter, attempts_of, page_of
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 from airflow_sop_provider.store.executions import cancel_execution
+from airflow_sop_provider.store.spending import spent_by_agents
 
 __all__ = ["router"]
 
@@ -119,6 +120,7 @@ def get_execution(dag_id: str, run_id: str, session: SessionDep) -> ExecutionRes
         context=row.context,
         result=row.result,
         attempts=[Attempt.model_validate(attempt) for attempt in attempts_of(session, row)],
+        spent=spent_by_agents(session, row.id),
     )
 
 

@@ -23,6 +23,7 @@ from airflow_sop_provider.api.runner_auth import (
 from airflow_sop_provider.api.statements import statements
 from airflow_sop_provider.store.attempts import record_events
 from airflow_sop_provider.store.execution_tables import CheckpointRow, ExecutionRow
+from airflow_sop_provider.store.spending import spent_by_agents
 
 __all__ = ["BODY_LIMIT", "router"]
 
@@ -58,6 +59,12 @@ class EventsAnswer(BaseModel):
     stored: int
 
 
+class CheckpointAnswer(BaseModel):
+    """What agents of the execution's other steps have spent."""
+
+    spent_elsewhere: dict[str, float]
+
+
 @router.post("/events")
 async def post_events(body: Events, proof: Annotated[Proof, Depends(proved)]) -> EventsAnswer:
     """Store events; what is stored already is passed over."""
@@ -88,9 +95,12 @@ def get_checkpoint(runner: Runner, session: SessionDep) -> dict[str, Any]:
     return {} if row is None else row.data
 
 
-@router.put("/checkpoint", status_code=status.HTTP_204_NO_CONTENT)
-def put_checkpoint(body: dict[str, Any], runner: Runner, session: SessionDep) -> None:
-    """Keep what an agent has done so far; an attempt that was overtaken by a later one is refused."""
+@router.put("/checkpoint")
+def put_checkpoint(body: dict[str, Any], runner: Runner, session: SessionDep) -> CheckpointAnswer:
+    """Keep what an agent has done so far; an attempt that was overtaken by a later one is refused.
+
+    The answer says what the execution's other steps have spent, as a budget is the execution's.
+    """
     row = session.get(CheckpointRow, (runner.execution_id, runner.step, runner.map_index), with_for_update=True)
     if row is None:
         row = CheckpointRow(execution_id=runner.execution_id, step=runner.step, map_index=runner.map_index)
@@ -98,3 +108,5 @@ def put_checkpoint(body: dict[str, Any], runner: Runner, session: SessionDep) ->
     elif row.attempt > runner.attempt:
         raise HTTPException(status.HTTP_409_CONFLICT, f"Attempt {row.attempt} has gone on from here.")
     row.attempt, row.data = runner.attempt, body
+    others = spent_by_agents(session, runner.execution_id, but=(runner.step, runner.map_index))
+    return CheckpointAnswer(spent_elsewhere=others)

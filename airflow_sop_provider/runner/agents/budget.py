@@ -1,5 +1,7 @@
 """What the agents of an execution spent, and the limits of it.
 
+A budget is the execution's: what its other steps spent counts, as the engine last said, and is not counted again here.
+
 Spending is counted before it happens where that can be known (calls) and right after where it cannot (tokens, cost,
 time); the next call is refused once a limit is reached. What earlier attempts spent comes from the checkpoint.
 """
@@ -7,6 +9,7 @@ time); the next call is refused once a limit is reached. What earlier attempts s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -40,9 +43,13 @@ class Meter:
     """Counts and limits what one attempt spends on top of what was spent before.
 
     :param prices: of the model; None: cost is not known, and a limit of it cannot be kept.
+    :param elsewhere: returns what agents of the execution's other steps have spent.
     """
 
-    def __init__(self, budget: Budget, spent: Spent, prices: Prices | None) -> None:
+    def __init__(
+        self, budget: Budget, spent: Spent, prices: Prices | None, elsewhere: Callable[[], Spent] = Spent
+    ) -> None:
+        self._elsewhere = elsewhere
         self._budget = budget
         self._prices = prices
         self._spent = spent
@@ -66,7 +73,12 @@ class Meter:
     def seconds_left(self) -> float | None:
         """Seconds that agents may go on working, None without a limit."""
         limit = self._budget.time
-        return None if limit is None else limit.total_seconds() - self.spent.seconds
+        return None if limit is None else limit.total_seconds() - self.spent.seconds - self._elsewhere().seconds
+
+    @property
+    def limited(self) -> bool:
+        """Whether the SOP sets any limit."""
+        return any(limit is not None for limit in self._budget.model_dump().values())
 
     def model_call(self) -> None:
         """Count a call of the model.
@@ -105,7 +117,7 @@ class Meter:
         }
 
     def _check(self, *, model_calls: int = 0, tool_calls: int = 0) -> None:
-        spent, budget = self.spent, self._budget
+        spent, budget = _sum(self.spent, self._elsewhere()), self._budget
         calls = budget.model_calls if budget.model_calls is not None else DEFAULT_MODEL_CALLS
         seconds = budget.time.total_seconds() if budget.time is not None else None
         _limit("model calls", spent.model_calls + model_calls, calls)
@@ -113,6 +125,11 @@ class Meter:
         _reached("tokens", spent.input_tokens + spent.output_tokens, budget.tokens)
         _reached("cost", spent.cost, budget.cost)
         _reached("seconds", spent.seconds, seconds)
+
+
+def _sum(one: Spent, other: Spent) -> Spent:
+    added = {name: getattr(one, name) + getattr(other, name) for name in Spent.model_fields}
+    return Spent.model_construct(**added)
 
 
 def _limit(what: str, wanted: float, limit: float | None) -> None:
@@ -131,6 +148,7 @@ def spent_up(what: str, limit: float) -> StepFailureError:
         ErrorType.PERMANENT,
         ExitCode.NOT_RETRYABLE,
         "agent-budget",
-        f"The budget of {limit:g} {what} is used up. Raise `agent.budget` of the SOP, or look at what the agent did.",
+        f"The execution's budget of {limit:g} {what} is used up. Raise `agent.budget` of the SOP, "
+        "or look at what its agents did.",
         {"budget": what, "limit": limit},
     )

@@ -78,9 +78,10 @@ class Checkpoint(Protocol):
         :raises StepFailureError: it cannot be read; to start over could repeat what was done.
         """
 
-    async def save(self, progress: Progress) -> None:
+    async def save(self, progress: Progress) -> Spent | None:
         """Keep progress; once this returns, a crash does not lose it.
 
+        :returns: what other steps of the execution have spent, None where nobody knows.
         :raises StepFailureError: it cannot be kept.
         """
 
@@ -101,7 +102,7 @@ class FileCheckpoint:
             raise transient("checkpoint-unreadable", f"The checkpoint {self._path} cannot be read: {error}") from error
 
     async def save(self, progress: Progress) -> None:
-        """Replace the file's content."""
+        """Replace the file's content; a file knows of no other step."""
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             with temporary.open("wb") as file:
@@ -138,11 +139,16 @@ class EngineCheckpoint:
             return None
         return _parsed(content, "the engine's checkpoint")
 
-    async def save(self, progress: Progress) -> None:
-        """Have the engine keep progress."""
+    async def save(self, progress: Progress) -> Spent | None:
+        """Have the engine keep progress, and return what it says of the other steps."""
         if not self._kept:
             return await self._otherwise.save(progress)
-        await self._request("PUT", progress.model_dump_json().encode())
+        _, content = await self._request("PUT", progress.model_dump_json().encode())
+        try:
+            said = json.loads(content)["spent_elsewhere"] if content.strip() else None
+            return None if said is None else Spent.model_validate(said)
+        except (ValueError, LookupError, TypeError):
+            return None  # an older engine's answer
 
     async def _request(self, method: str, content: bytes | None = None) -> tuple[int, bytes]:
         import httpx2  # MCP's HTTP library, which every agent has loaded

@@ -65,6 +65,8 @@ class GuardPlugin(BasePlugin):
         if usage is not None:
             output = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
             self._work.meter.answer(usage.prompt_token_count or 0, output)
+        if self._work.meter.limited:
+            await self._work.journal.save()  # what is spent counts even if this attempt is killed now
         if llm_response.error_code:
             raise of_code(str(llm_response.error_code), llm_response.error_message, self._work.config.model)
 

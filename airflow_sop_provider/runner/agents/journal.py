@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from airflow_sop_provider.contract.exit_codes import ErrorType, ExitCode
+from airflow_sop_provider.runner.agents.budget import Spent
 from airflow_sop_provider.runner.agents.checkpoint import Call, Checkpoint, Progress
 from airflow_sop_provider.runner.failures import StepFailureError
 
@@ -26,6 +27,8 @@ class Journal:
 
     def __init__(self, progress: Progress, store: Checkpoint, execution: str) -> None:
         self.progress = progress
+        self.elsewhere = Spent()
+        """What agents of other steps of the execution have spent, as the store said last."""
         self._store = store
         self._execution = execution
         self._replayed: set[str] = set()
@@ -81,7 +84,7 @@ class Journal:
 
     async def save(self) -> None:
         """Keep everything as it is now."""
-        await self._store.save(self.progress)
+        self.elsewhere = await self._store.save(self.progress) or self.elsewhere
 
     @property
     def unanswered(self) -> list[Call]:

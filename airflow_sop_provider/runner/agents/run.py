@@ -67,7 +67,7 @@ async def run(context: StepContext) -> Any:
     work = Work(
         context=context,
         config=config,
-        meter=Meter(config.budget, journal.progress.spent, entry.prices),
+        meter=Meter(config.budget, journal.progress.spent, entry.prices, lambda: journal.elsewhere),
         journal=journal,
         functions={name: tool for tool, name in function_names(config.tools).items()},
         answer_seconds=entry.timeout,
@@ -79,6 +79,8 @@ async def run(context: StepContext) -> Any:
         context.action("agent.resume", f"Going on after {', '.join(done) or 'no step'}", done=done)
     with Stop() as stop:
         try:
+            if work.meter.limited:
+                await journal.save()  # tells what other steps of the execution have spent
             return await _Agent(work, entry, stop).answer()
         except Exception as error:  # connections that were open wrap it in groups
             known = (cause for cause in causes(error) if isinstance(cause, StepFailureError))

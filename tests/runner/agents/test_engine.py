@@ -66,6 +66,7 @@ def test_a_call_that_was_cut_is_asked_of_the_gateways_journal_and_not_made_again
 
 class _Engine(BaseHTTPRequestHandler):
     kept = b"null"
+    answer = b""
     status = 200
 
     def do_GET(self) -> None:
@@ -74,7 +75,7 @@ class _Engine(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         assert self.headers["Authorization"] == "Bearer the-token"
         type(self).kept = self.rfile.read(int(self.headers["Content-Length"]))
-        self._reply(b"")
+        self._reply(self.answer)
 
     def _reply(self, body: bytes) -> None:
         self.send_response(self.status)
@@ -92,6 +93,7 @@ def store(tmp_path: Path) -> Iterator[tuple[EngineCheckpoint, type[_Engine]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "token").write_text("the-token\n")
+    handler.url = f"http://127.0.0.1:{server.server_port}"
     yield EngineCheckpoint(f"http://127.0.0.1:{server.server_port}", tmp_path / "token", NoCheckpoint()), handler
     server.shutdown()
     server.server_close()
@@ -119,3 +121,48 @@ async def test_an_engine_without_checkpoints_leaves_it_to_the_file(store) -> Non
     assert await checkpoint.load() is None
     await checkpoint.save(Progress(outputs={"a": 1}))
     assert handler.kept == b"null"
+
+
+async def test_an_engine_of_an_older_release_says_nothing_of_other_steps(store) -> None:
+    checkpoint, handler = store
+    for answer in (b"", b"{}", b"null", b"[]"):
+        handler.answer = answer
+        assert await checkpoint.save(Progress()) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "elsewhere", "what"),
+    [
+        ({"model_calls": 3}, {"model_calls": 3}, "model calls"),
+        ({"tokens": 1000}, {"input_tokens": 900, "output_tokens": 100}, "tokens"),
+        ({"time": "1h"}, {"seconds": 3600.0}, "seconds"),
+    ],
+)
+def test_what_other_steps_of_the_execution_spent_counts(
+    store, attempt, script, monkeypatch, tmp_path, budget, elsewhere, what
+) -> None:
+    _, handler = store
+    handler.answer = json.dumps({"spent_elsewhere": elsewhere}).encode()
+    monkeypatch.setenv("SOP_ENGINE_URL", handler.url)
+    monkeypatch.setenv("SOP_ENGINE_TOKEN_FILE", str(tmp_path / "token"))
+    step = {"agent": {"instruction": "Say."}}
+    result = attempt(step, agent=script(agent={"budget": budget}, answers={"x": "said"}))
+    assert result.failure == ("permanent", "agent-budget", 69)
+    assert result.verdict.error.details["budget"] == what
+    assert result.verdict.usage.model_calls == 0, "the model was not asked"
+    more = {name: 2 * limit if isinstance(limit, int) else "2h" for name, limit in budget.items()}
+    assert attempt(step, agent=script(agent={"budget": more}, answers={"x": "said"})).outputs == {"text": "said"}
+
+
+def test_what_is_spent_is_kept_after_every_answer(store, attempt, script, monkeypatch, tmp_path) -> None:
+    _, handler = store
+    monkeypatch.setenv("SOP_ENGINE_URL", handler.url)
+    monkeypatch.setenv("SOP_ENGINE_TOKEN_FILE", str(tmp_path / "token"))
+    kept: list[int] = []
+    put = handler.do_PUT
+    monkeypatch.setattr(
+        handler, "do_PUT", lambda self: (put(self), kept.append(json.loads(self.kept)["spent"]["model_calls"]))
+    )
+    turns = [{"call": "made_up"}, {"call": "another"}]
+    attempt({"agent": {"instruction": "Say."}}, agent=script(turns=turns, agent={"budget": {"tokens": 10_000}}))
+    assert kept[:4] == [0, 1, 2, 3]
