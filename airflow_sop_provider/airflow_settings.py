@@ -8,12 +8,14 @@ be imported by rooms that must stay free of Airflow until then.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from airflow_sop_provider.engine.alert_rules import OverrunRule
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
 from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
 from airflow_sop_provider.sop.models import Escalation
@@ -25,9 +27,11 @@ __all__ = [
     "approver_groups",
     "engine_secret",
     "escalation_settings",
+    "overrun_rule",
     "read_settings",
 ]
 
+_DAYS_LIMIT = 36_500
 _CHANNELS = TypeAdapter(list[Escalation])
 _GROUPS = TypeAdapter(dict[str, list[str]])
 
@@ -194,6 +198,18 @@ def approver_groups() -> dict[str, list[str]]:
         raise SettingsError(
             f'[{CONFIG_SECTION}] approver_groups: give a JSON object such as {{"treasury-lead": ["anna", "tom"]}}.'
         ) from None
+
+
+def overrun_rule() -> OverrunRule:
+    """Return when an execution takes too long.
+
+    :raises SettingsError: an option cannot be read; the message names it.
+    """
+    return OverrunRule(
+        factor=_number("alert_factor", minimum=1),
+        minimum=int(_number("alert_history")),
+        look_back=timedelta(days=min(_number("alert_look_back_days"), _DAYS_LIMIT)),
+    )
 
 
 def engine_secret() -> str:

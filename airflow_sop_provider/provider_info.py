@@ -84,6 +84,26 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "",
         example='{"treasury-lead": ["anna", "tom"]}',
     ),
+    "alert_factor": _option(
+        "An execution that takes more than so many times its expected duration is flagged and escalated, once."
+        " Expected is what its SOP declares (``expected_duration``), else the median of its control type's completed"
+        " executions.",
+        "2",
+        kind="float",
+        example="1.5",
+    ),
+    "alert_history": _option(
+        "So many completed executions of a control type tell how long one takes; with fewer there is no such alert"
+        " without ``expected_duration``.",
+        "5",
+        kind="integer",
+    ),
+    "alert_look_back_days": _option(
+        "An execution that took too long is flagged also if it ended while nothing of the engine was running, up to so"
+        " many days ago.",
+        "7",
+        kind="float",
+    ),
     "escalation_channels": _option(
         "Who hears of every escalation, beside those that an SOP names: a JSON list of notifiers of Airflow, each with"
         " ``notifier`` (dotted path of its class) and ``kwargs``. Secrets belong into connections, not here.",

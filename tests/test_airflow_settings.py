@@ -12,8 +12,10 @@ from airflow_sop_provider.airflow_settings import (
     SettingsError,
     SopSettings,
     escalation_settings,
+    overrun_rule,
     read_settings,
 )
+from airflow_sop_provider.engine.alert_rules import OverrunRule
 
 
 def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
@@ -21,8 +23,10 @@ def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
     settings = read_settings()
     declared = get_provider_info()["config"]["sop"]["options"]
     escalation = {f"escalation_{name}" for name in EscalationSettings.__dataclass_fields__}
-    assert set(declared) == set(SopSettings.__dataclass_fields__) | escalation
+    others = {"alert_factor", "alert_history", "alert_look_back_days", "approver_groups"}
+    assert set(declared) == set(SopSettings.__dataclass_fields__) | escalation | others
     assert escalation_settings() == EscalationSettings()
+    assert overrun_rule() == OverrunRule()
     assert settings.runtime == ("kubernetes", "docker", "local")
     assert settings.sops_folder.is_absolute()
     assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP

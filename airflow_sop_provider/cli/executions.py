@@ -139,7 +139,7 @@ def _print_status(now: ExecutionStatus, *, as_json: bool) -> None:
         click.echo(json.dumps(status_as_dict(now)))
         return
     elapsed = "" if now.elapsed_seconds is None else f", {seconds_in_words(now.elapsed_seconds)}"
-    click.echo(f"{now.status}, {now.progress:.0%}{elapsed}{', over twice its expected time' if now.flagged else ''}")
+    click.echo(f"{now.status}, {now.progress:.0%}{elapsed}{', longer than expected' if now.flagged else ''}")
     print_table(["state", "step"], [(state, step) for step, state in now.steps.items()])
 
 

@@ -127,7 +127,7 @@ def _bars(names: Sequence[str]) -> Iterator[Show]:
                 tasks[now.execution],
                 completed=now.progress,
                 status=f"[{style}]{now.status}[/]",
-                current="over twice its expected time" if now.flagged and not now.is_final else _current(now),
+                current="longer than expected" if now.flagged and not now.is_final else _current(now),
             )
             if now.is_final:
                 bars.stop_task(tasks[now.execution])

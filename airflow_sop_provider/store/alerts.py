@@ -1,19 +1,20 @@
 """Alerts: what a rule found, once for each rule and subject, with all that follows from it in one transaction.
 
-An execution that takes more than twice its expected duration is one. Those that ended while nobody looked count as
-well, so an alert does not depend on who was up at that moment.
+An execution that takes more than a multiple of its expected duration is one. Those that ended while nobody looked
+count as well, so an alert does not depend on who was up at that moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.audit.entries import AuditFields
+from airflow_sop_provider.engine.alert_rules import OverrunRule
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store.alert_tables import AlertRow
 from airflow_sop_provider.store.audit_append import append
@@ -25,20 +26,17 @@ __all__ = ["OVERRUN", "acknowledge", "alerts_of", "expected_of", "flag", "overru
 OVERRUN = "overrun"
 """The rule about executions that take too long."""
 
-FACTOR = 2.0
-"""So many times the expected duration is too long."""
-
-_ENOUGH = 5
-"""So many executions of a control type tell how long one takes."""
 _HISTORY = 200
-_LOOK_BACK = timedelta(days=7)
 _AT_ONCE = 500
 
 
-def expected_of(session: Session, execution: ExecutionRow) -> float | None:
+_RULE = OverrunRule()
+
+
+def expected_of(session: Session, execution: ExecutionRow, rule: OverrunRule = _RULE) -> float | None:
     """Return how many seconds an execution should take: declared, else the median of its control type's completed ones.
 
-    :return: None if neither is known: nothing declared, and fewer than 5 completed before it began.
+    :return: None if neither is known: nothing declared, and fewer than the rule's minimum completed before it began.
     """
     if execution.expected_seconds is not None:
         return execution.expected_seconds
@@ -54,20 +52,20 @@ def expected_of(session: Session, execution: ExecutionRow) -> float | None:
             ExecutionRow.id != execution.id,
         )
         .order_by(ExecutionRow.ended_at.desc())
-        .limit(_HISTORY)
+        .limit(max(_HISTORY, rule.minimum))
     )
     seconds = [(ended - began).total_seconds() for began, ended in session.execute(history) if began and ended]
-    return median(seconds) if len(seconds) >= _ENOUGH else None
+    return median(seconds) if len(seconds) >= rule.minimum else None
 
 
-def overrunning(session: Session, now: datetime, *, after: int = 0) -> Sequence[int]:
-    """Return executions that may have taken too long: begun, without such an alert, running or ended in 7 days.
+def overrunning(session: Session, now: datetime, *, after: int = 0, rule: OverrunRule = _RULE) -> Sequence[int]:
+    """Return executions that may have taken too long: begun, without such an alert, running or ended not long ago.
 
     :param after: only those with a higher number, in whose order they come.
     """
     open_or_recent = or_(
         ExecutionRow.status == ExecutionStatus.RUNNING.value,
-        ExecutionRow.ended_at > now - _LOOK_BACK,
+        ExecutionRow.ended_at > now - rule.look_back,
     )
     known = or_(ExecutionRow.expected_seconds.is_not(None), ExecutionRow.control_type.is_not(None))
     query = (
@@ -85,20 +83,21 @@ def overrunning(session: Session, now: datetime, *, after: int = 0) -> Sequence[
     return session.scalars(query).all()
 
 
-def flag(session: Session, execution: ExecutionRow, now: datetime) -> bool:
-    """Raise the alert if an execution has taken more than twice its expected duration; return whether it is new.
+def flag(session: Session, execution: ExecutionRow, now: datetime, rule: OverrunRule = _RULE) -> bool:
+    """Raise the alert if an execution has taken longer than the rule allows; return whether it is new.
 
     Alert, flag, audit entry and outbox are one transaction.
     """
     if execution.started_at is None:
         return False
-    expected = expected_of(session, execution)
+    expected = expected_of(session, execution, rule)
     taken = ((execution.ended_at or now) - execution.started_at).total_seconds()
-    if expected is None or taken <= FACTOR * expected:
+    if expected is None or taken <= rule.factor * expected:
         return False
     details = {
         "expected_seconds": expected,
         "elapsed_seconds": taken,
+        "factor": rule.factor,
         "declared": execution.expected_seconds is not None,
         "ended": execution.ended_at is not None,
     }

@@ -36,7 +36,7 @@ class ExecutionRow(Base):
     :ivar context: `ExecutionContext` as JSON: steps, data sources, agent, resources, schedule.
     :ivar status: `ExecutionStatus`.
     :ivar result: `ExecutionResult` as JSON, once it is over.
-    :ivar flagged: over twice its expected duration.
+    :ivar flagged: it has taken longer than `engine.alert_rules` allows.
     """
 
     __tablename__ = "sop_execution"

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from airflow_sop_provider.engine.alert_rules import OverrunRule
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store.alerts import acknowledge, alerts_of, expected_of, flag, overrunning
 from airflow_sop_provider.store.executions import close_execution, open_execution, set_status
@@ -85,6 +86,27 @@ def test_what_nobody_declared_is_learnt_from_completed_ones_before(session) -> N
     assert expected_of(session, row) == 12
     assert not flag(session, row, at(2024))
     assert flag(session, row, at(2025))
+
+
+def test_the_rule_is_the_sites(session) -> None:
+    rule = OverrunRule(factor=1.5, minimum=2, look_back=timedelta(hours=1))
+    row = begun(session, "declared", expected=10)
+    assert not flag(session, row, at(15), rule)
+    assert flag(session, row, at(15.5), rule)
+    history(session, 100, 100)
+    learnt = begun(session, "learnt", began=1000)
+    assert not flag(session, learnt, at(2000)), "two are too few for the default rule"
+    assert flag(session, learnt, at(1151), rule)
+    over = begun(session, "over", expected=10, ended=60)
+    assert over.id in overrunning(session, at(60 + 3599), rule=rule)
+    assert over.id not in overrunning(session, at(60 + 3600), rule=rule)
+
+
+def test_what_is_declared_wins_over_history(session) -> None:
+    history(session, *[10] * 9)
+    row = begun(session, "declared", expected=100, began=1000)
+    assert expected_of(session, row) == 100
+    assert not flag(session, row, at(1200))
 
 
 def test_without_any_expectation_there_is_no_alert(session) -> None:
