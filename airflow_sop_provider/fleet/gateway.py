@@ -65,7 +65,11 @@ class FleetGateway:
     async def run(self) -> AsyncIterator[None]:
         """Serve until the block ends; then every session is closed."""
         server: Server[Any] = Server(
-            "sop-fleet", version=__version__, on_list_tools=self._list_tools, on_call_tool=self._call_tool
+            "sop-fleet",
+            version=__version__,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            get_tool_input_schema=_nothing_in_headers,
         )
         self._manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
         async with self._manager.run():
@@ -130,6 +134,14 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gateway.handle(scope, receive, send)
+
+
+def _nothing_in_headers(_tool: str) -> None:
+    """Say that no argument of a tool stands in a header (``Mcp-Param-*``): `Calls` checks the arguments of the body.
+
+    Asked for nothing, the library would list the server's tools before each call: a query for each definition's
+    snapshot, and for the circuit breaker a request that nobody made.
+    """
 
 
 def _call_of(context: ServerRequestContext[Any, Request]) -> tuple[Caller, str]:

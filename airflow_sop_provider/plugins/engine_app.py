@@ -20,12 +20,14 @@ _ATTEMPTS = "/api/v1/sops/{DAG_ID}/executions/{RUN_ID}/steps/{TASK_ID}/attempts.
 
 
 class EngineApps(list[dict[str, Any]]):
-    """The plugin's one app, made at the first look into the list."""
+    """The plugin's one app, made at the first look into the list; with it the API server's savepoints are mended."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not super().__len__():
             from airflow_sop_provider.api.app import create_app
+            from airflow_sop_provider.plugins.sqlite_savepoints import begin_before_savepoints
 
+            begin_before_savepoints()
             self.append({"name": "SOP execution engine", "app": create_app(), "url_prefix": MOUNT})
         return super().__iter__()
 

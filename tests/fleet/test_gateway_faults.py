@@ -120,6 +120,15 @@ def test_the_breaker_opens_and_one_probe_decides(call, fleet, raw):
     assert fleet.breakers.states()["raw"].name == "closed"
 
 
+def test_the_breaker_counts_the_calls_that_were_made_and_nothing_else(call, fleet):
+    """One with arguments too, for which the library would list the tools first."""
+    for number in range(3):
+        assert call("picky", {"n": number}) == {"n": 1}
+    fleet.now += 2  # successes are reported once a second
+    call("picky", {"n": 9})
+    assert fleet.breakers.states()["raw"].window == "0" * 3 == "0" * (len(fleet.notes.accesses) - 1)
+
+
 def test_nobody_listens(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
