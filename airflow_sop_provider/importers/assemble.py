@@ -179,6 +179,9 @@ class _Assembly:
             if outer is not None:
                 self._enter(step, "refused", outer.steps, f"part of `{outer.source}`, which a person carries out")
                 continue
+            if step.build is None:
+                self._enter(step, "mapped", (), "nothing is done in it, and nothing leads there")
+                continue
             after_failure = any(
                 edge.failure and edge.target == step.key for other in self.flow.steps for edge in other.edges
             )

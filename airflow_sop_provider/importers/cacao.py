@@ -104,7 +104,10 @@ class _Walk:
             self._inside(key, data)
         for key, data in self.workflow.items():
             if key not in self.found:
-                self.found[key] = SourceStep(key, str(data.get("type", "")), one_line(data.get("name") or key))
+                kind = str(data.get("type", ""))
+                self.found[key] = step = SourceStep(key, kind, one_line(data.get("name") or key))
+                if kind not in ("start", "end", "parallel"):
+                    step.build = partial(_work, self.flow, data, kind, self.agents)
         self.flow.steps = [self.found[key] for key in self.workflow]
 
     def _step(

@@ -236,3 +236,20 @@ def test_command(tmp_path: Path) -> None:
     refused = sop("import", "xsoar", "stop.yaml")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("Error: stop.yaml: `tasks` is not a mapping")
+
+
+def test_an_end_that_nothing_leads_to_is_nothing_to_carry_out() -> None:
+    """As in published playbooks: every branching names an end of its own, which its branches do not reach."""
+    workflow = {
+        "start--1": {"type": "start", "on_completion": "action--1"},
+        "action--1": {"type": "action", "name": "Patch", "on_completion": "end--1"},
+        "action--2": {"type": "action", "name": "Forgotten", "on_completion": "end--2"},
+        "end--1": {"type": "end"},
+        "end--2": {"type": "end"},
+    }
+    playbook = {"type": "playbook", "spec_version": "cacao-2.0", "id": "playbook--1", "name": "Patch",
+                "workflow_start": "start--1", "workflow": workflow}  # fmt: skip
+    imported = import_text(json.dumps(playbook).encode(), "cacao", "patch")
+    outcomes = {entry.source: entry.outcome for entry in imported.entries}
+    assert outcomes["end--2"] == "mapped"
+    assert outcomes["action--2"] == "refused"
