@@ -21,9 +21,11 @@ from airflow_sop_provider.runtimes.select import RUNTIMES, RuntimeSettings
 from airflow_sop_provider.sop.models import Escalation
 
 __all__ = [
+    "ApiLimits",
     "EscalationSettings",
     "SettingsError",
     "SopSettings",
+    "api_limits",
     "approver_groups",
     "engine_secret",
     "escalation_settings",
@@ -209,6 +211,35 @@ def overrun_rule() -> OverrunRule:
         factor=_number("alert_factor", minimum=1),
         minimum=int(_number("alert_history")),
         look_back=timedelta(days=min(_number("alert_look_back_days"), _DAYS_LIMIT)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiLimits:
+    """What ``[sop] api_*`` and ``runner_*`` allow.
+
+    :param calls_per_minute: of one user's token.
+    :param body_bytes: of one request of a user.
+    :param runner_calls_per_minute: of one attempt.
+    :param runner_body_bytes: of one request of a runner.
+    """
+
+    calls_per_minute: int = 18_000
+    body_bytes: int = 1024 * 1024
+    runner_calls_per_minute: int = 1_200
+    runner_body_bytes: int = 8 * 1024 * 1024
+
+
+def api_limits() -> ApiLimits:
+    """Return how much of the engine one caller may ask for.
+
+    :raises SettingsError: an option cannot be read; the message names it.
+    """
+    return ApiLimits(
+        calls_per_minute=int(_number("api_calls_per_minute")),
+        body_bytes=int(_number("api_body_bytes")),
+        runner_calls_per_minute=int(_number("runner_calls_per_minute")),
+        runner_body_bytes=int(_number("runner_body_bytes")),
     )
 
 

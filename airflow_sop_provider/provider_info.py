@@ -104,6 +104,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "7",
         kind="float",
     ),
+    "api_calls_per_minute": _option(
+        "Requests that one token of a user may send to the engine in a minute, to each process of the API server; then"
+        " it is answered 429 with Retry-After.",
+        "18000",
+        kind="integer",
+    ),
+    "api_body_bytes": _option(
+        "Largest body of a user's request, in bytes; a larger one is answered 413.", "1048576", kind="integer"
+    ),
+    "runner_calls_per_minute": _option(
+        "The same of one attempt, which reports every second while it runs.", "1200", kind="integer"
+    ),
+    "runner_body_bytes": _option("Largest body of a runner's request, in bytes.", "8388608", kind="integer"),
     "escalation_channels": _option(
         "Who hears of every escalation, beside those that an SOP names: a JSON list of notifiers of Airflow, each with"
         " ``notifier`` (dotted path of its class) and ``kwargs``. Secrets belong into connections, not here.",

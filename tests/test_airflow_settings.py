@@ -8,9 +8,11 @@ import pytest
 
 from airflow_sop_provider import get_provider_info
 from airflow_sop_provider.airflow_settings import (
+    ApiLimits,
     EscalationSettings,
     SettingsError,
     SopSettings,
+    api_limits,
     escalation_settings,
     overrun_rule,
     read_settings,
@@ -24,9 +26,11 @@ def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
     declared = get_provider_info()["config"]["sop"]["options"]
     escalation = {f"escalation_{name}" for name in EscalationSettings.__dataclass_fields__}
     others = {"alert_factor", "alert_history", "alert_look_back_days", "approver_groups"}
+    others |= {"api_calls_per_minute", "api_body_bytes", "runner_calls_per_minute", "runner_body_bytes"}
     assert set(declared) == set(SopSettings.__dataclass_fields__) | escalation | others
     assert escalation_settings() == EscalationSettings()
     assert overrun_rule() == OverrunRule()
+    assert api_limits() == ApiLimits()
     assert settings.runtime == ("kubernetes", "docker", "local")
     assert settings.sops_folder.is_absolute()
     assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP

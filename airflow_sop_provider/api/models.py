@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
@@ -17,9 +18,13 @@ __all__ = [
     "ExecutionPage",
     "ExecutionResultBody",
     "ExecutionStatusBody",
+    "RowId",
     "ScheduleRequest",
     "SubmitRequest",
 ]
+
+RowId = Annotated[int, Path(ge=1, le=2**53)]
+"""Number of a row, as part of a path; what no database can hold is refused before it is asked."""
 
 _NAME = r"^[A-Za-z0-9_.~:+-]{1,200}$"
 

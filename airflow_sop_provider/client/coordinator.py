@@ -25,7 +25,10 @@ __all__ = ["AsyncExecutionCoordinator", "ExecutionCoordinator"]
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _TRIES = 4
 _POLL_SECONDS = 1.0
-_AGAIN = frozenset({502, 503, 504})
+_REFUSED_FOR_NOW = frozenset({429})
+"""Nothing was done, whatever was asked."""
+_AGAIN = frozenset({502, 503, 504}) | _REFUSED_FOR_NOW
+_LONGEST_WAIT = 60.0
 
 
 class ExecutionCoordinator:
@@ -198,15 +201,17 @@ class ExecutionCoordinator:
     def _tried(self, call: Call) -> httpx.Response:
         for attempt in range(_TRIES):
             last = attempt == _TRIES - 1 or not call.repeatable
+            wait = 2.0**attempt
             try:
                 answer = self._client.request(**_arguments(call))
             except httpx.TransportError as error:
                 if last:
                     raise EngineError(f"{self._client.base_url} does not answer: {error}") from error
             else:
-                if last or answer.status_code not in _AGAIN:
+                if attempt == _TRIES - 1 or answer.status_code not in (_AGAIN if call.repeatable else _REFUSED_FOR_NOW):
                     return answer
-            time.sleep(2.0**attempt)
+                wait = max(wait, _told_to_wait(answer))
+            time.sleep(wait)
         raise AssertionError("unreachable")
 
 
@@ -251,6 +256,11 @@ class AsyncExecutionCoordinator:
     async def result(self, execution: str) -> dict[str, Any]:
         """See `ExecutionCoordinator.result`."""
         return await asyncio.to_thread(self._coordinator.result, execution)
+
+
+def _told_to_wait(answer: httpx.Response) -> float:
+    said = answer.headers.get("Retry-After", "")
+    return min(float(said), _LONGEST_WAIT) if said.isdecimal() else 0.0
 
 
 def _arguments(call: Call) -> dict[str, Any]:

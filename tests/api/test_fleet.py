@@ -154,7 +154,7 @@ def test_re_validation_stores_what_the_tools_are_now(app, admin, signed_in, chai
         row = session.scalars(select(ToolSnapshotRow)).one()
         assert (row.sop, row.tool, row.validated_by) == (chain, "structured", "admin")
     assert admin.put(path, json={"servers": {"raw": ["absent"]}}).status_code == 404
-    assert admin.put(path, json={"servers": {"nowhere": ["x"]}}).status_code == 502
+    assert admin.put(path, json={"servers": {"nowhere": ["x"]}}).status_code == 404
 
 
 async def test_the_file_wins_over_a_connection(connect, tmp_path):

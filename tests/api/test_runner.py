@@ -9,7 +9,7 @@ from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
-from airflow_sop_provider.api.routes.runner import BODY_LIMIT
+from airflow_sop_provider.airflow_settings import ApiLimits
 from airflow_sop_provider.api.runner_auth import signing_key
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.engine.runner_tokens import RunnerTokenError, attempt_of_token, key_of_secret, runner_token
@@ -153,7 +153,7 @@ def test_a_token_ends_with_its_attempt(client, key) -> None:
 
 def test_a_body_has_a_limit(client, key) -> None:
     runner = caller(client, key)
-    big = {"events": [{**event(1), "text": "x" * BODY_LIMIT}]}
+    big = {"events": [{**event(1), "text": "x" * ApiLimits().runner_body_bytes}]}
     assert runner.post(f"{V1}/events", json=big).status_code == 413
     assert runner.post(f"{V1}/events", json={"events": [event(1)] * 1001}).status_code == 422
     assert runner.post(f"{V1}/events", json={"events": [{"seq": "one"}]}).status_code == 422

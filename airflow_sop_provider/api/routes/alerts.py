@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Query, status
 from pydantic import BaseModel
 
 from airflow_sop_provider.api.access import CanRun, GetUserDep, ReadableSops
+from airflow_sop_provider.api.models import RowId
 from airflow_sop_provider.store.alert_tables import AlertRow
 from airflow_sop_provider.store.alerts import acknowledge, alerts_of
 from airflow_sop_provider.store.base import utc_now
@@ -47,7 +48,7 @@ def list_alerts(
 
 
 @router.post("/sops/{dag_id}/alerts/{alert_id}/acknowledge", dependencies=[CanRun])
-def acknowledge_alert(dag_id: str, alert_id: int, session: SessionDep, user: GetUserDep) -> Alert:
+def acknowledge_alert(dag_id: str, alert_id: RowId, session: SessionDep, user: GetUserDep) -> Alert:
     """Note that the caller has seen an alert; the first who does is kept."""
     alert = session.get(AlertRow, alert_id)
     execution = None if alert is None else session.get(ExecutionRow, alert.execution_id)

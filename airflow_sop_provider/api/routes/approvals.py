@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.access import CanAnswer, CanRead, GetUserDep, ReadableSops
+from airflow_sop_provider.api.models import RowId
 from airflow_sop_provider.contract.approval import Choice
 from airflow_sop_provider.engine.approvals import Person, refusal
 from airflow_sop_provider.runs.answering import give_answer
@@ -119,14 +120,16 @@ def get_approvals(
 
 
 @router.get("/sops/{dag_id}/approvals/{approval_id}", dependencies=[CanRead])
-def get_approval(dag_id: str, approval_id: int, session: SessionDep, user: GetUserDep) -> Approval:
+def get_approval(dag_id: str, approval_id: RowId, session: SessionDep, user: GetUserDep) -> Approval:
     """Return an approval with what has been said."""
     row = session.get(ApprovalRow, approval_id)
     return _shown(session, *_of(session, row, dag_id, approval_id), _person(user))
 
 
 @router.post("/sops/{dag_id}/approvals/{approval_id}/answers", dependencies=[CanAnswer])
-def post_answer(dag_id: str, approval_id: int, body: AnswerRequest, session: SessionDep, user: GetUserDep) -> Approval:
+def post_answer(
+    dag_id: str, approval_id: RowId, body: AnswerRequest, session: SessionDep, user: GetUserDep
+) -> Approval:
     """Answer as the caller: 403 if it does not count because of who that is, 409 if because of what has happened."""
     row, execution = _of(session, locked(session, approval_id), dag_id, approval_id)
     person, was = _person(user), row.state

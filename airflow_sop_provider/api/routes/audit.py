@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.api.audit_job import signing_key
+from airflow_sop_provider.api.models import RowId
 from airflow_sop_provider.audit.archive import build_archive
 from airflow_sop_provider.audit.entries import SYSTEM_CHAIN
 from airflow_sop_provider.store.audit_digests import make_digest
@@ -139,7 +140,7 @@ def add_hold(session: SessionDep, user: GetUserDep, body: HoldRequest) -> dict[s
 
 
 @router.delete("/audit/holds/{hold_id}", dependencies=[_Admin], status_code=status.HTTP_204_NO_CONTENT)
-def end_hold(session: SessionDep, user: GetUserDep, hold_id: int) -> None:
+def end_hold(session: SessionDep, user: GetUserDep, hold_id: RowId) -> None:
     """Release a legal hold."""
     try:
         release_hold(session, hold_id, by=user.get_name(), now=datetime.now(UTC))

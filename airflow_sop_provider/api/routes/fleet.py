@@ -60,6 +60,9 @@ async def snapshot(dag_id: str, tools: Tools, request: Request, user: GetUserDep
     """
     calls = _calls(request)
     digests: dict[str, dict[str, str]] = {}
+    known = set(await calls.servers.names())
+    if unknown := sorted(set(tools.servers) - known):
+        raise HTTPException(status.HTTP_404_NOT_FOUND, f"The fleet has no server {', '.join(unknown)}")
     for server, names in tools.servers.items():
         found = await _definitions(calls, dag_id, server)
         if missing := [name for name in names if name not in found]:

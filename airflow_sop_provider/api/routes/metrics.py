@@ -27,10 +27,15 @@ def metrics_summary(
 ) -> dict[str, Any]:
     """Return the figures of executions that the caller may see; default: of the last 24 hours."""
     end = _aware(until or utc_now())
-    begin = _aware(since) if since is not None else end - timedelta(days=1)
+    begin = _aware(since) if since is not None else _day_before(end)
     if begin >= end:
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "`since` has to be before `until`.")
     return {"since": begin, "until": end, **asdict(metrics_of(session, readable, begin, end))}
+
+
+def _day_before(moment: datetime) -> datetime:
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return moment - timedelta(days=1) if moment - earliest > timedelta(days=2) else earliest
 
 
 def _aware(moment: datetime) -> datetime:

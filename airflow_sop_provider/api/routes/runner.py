@@ -25,22 +25,17 @@ from airflow_sop_provider.store.attempts import record_events
 from airflow_sop_provider.store.execution_tables import CheckpointRow, ExecutionRow
 from airflow_sop_provider.store.spending import spent_by_agents
 
-__all__ = ["BODY_LIMIT", "router"]
-
-BODY_LIMIT = 8 * 1024 * 1024
-"""Most bytes of a runner's request."""
+__all__ = ["router"]
 
 
-async def _bounded(request: Request) -> None:
-    """Refuse a body that is too large, or whose size is not told beforehand, before it is read."""
+def _sized(request: Request) -> None:
+    """Refuse a body whose size is not told beforehand; how large it may be is for `api.limits`."""
     length = request.headers.get("content-length", "0" if request.method == "GET" else "")
     if not length.isdecimal():
         raise HTTPException(status.HTTP_411_LENGTH_REQUIRED, "Say the body's size (Content-Length).")
-    if int(length) > BODY_LIMIT:
-        raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, f"The body may have {BODY_LIMIT} bytes.")
 
 
-router = APIRouter(prefix="/runner", tags=["runner"], dependencies=[Depends(_bounded)])
+router = APIRouter(prefix="/runner", tags=["runner"], dependencies=[Depends(_sized)])
 
 Runner = Annotated[RunnerIdentity, Depends(authenticated_runner)]
 
