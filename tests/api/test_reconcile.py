@@ -1,0 +1,103 @@
+"""What following costs while thousands run and years of history lie there; and that nothing is missed for it."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.utils.session import create_session
+from sqlalchemy import delete
+
+from airflow_sop_provider.runs.overrun import find_overruns
+from airflow_sop_provider.runs.reconcile import KnownRuns, reconcile
+from airflow_sop_provider.store.executions import find_execution
+from airflow_sop_provider.store.tables import AttemptRow, AuditChainRow, AuditEntryRow, ExecutionRow
+from tests.api.test_alerts import late
+from tests.api.test_executions import submit
+from tests.api.test_recent import statements
+
+__all__ = ["late"]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def forget() -> None:
+    """As if nobody of ours had ever met these runs."""
+    with create_session() as session:
+        for table in (AttemptRow, AuditEntryRow, AuditChainRow, ExecutionRow):
+            session.execute(delete(table))
+
+
+def knows(chain: str, run_id: str) -> bool:
+    with create_session() as session:
+        return find_execution(session, chain, run_id) is not None
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_everything_is_looked_at_first_then_what_is_new_then_everything_again(clock) -> None:
+    known = KnownRuns(clock)
+    assert known.below() == 0
+    known.all_known(70, looked_from=0)
+    assert known.below() == 0, "whoever took number 69 may not have committed yet"
+    clock.now += 60
+    known.all_known(80, looked_from=0)
+    clock.now += 61
+    assert known.below() == 70
+    clock.now += 60
+    assert known.below() == 80
+    clock.now += 1000
+    assert known.below() == 0, "for what took longer to be written than anybody thinks"
+    known.all_known(90, looked_from=0)
+    assert known.below() == 80
+
+
+def test_a_run_is_found_by_whoever_was_just_started(admin, chain) -> None:
+    run_id = submit(admin, chain).json()["run_id"]
+    forget()
+    reconcile(create_session, KnownRuns())
+    assert knows(chain, run_id)
+
+
+def test_a_run_below_what_is_known_is_found_when_everything_is_looked_at(admin, chain, clock) -> None:
+    known = KnownRuns(clock)
+    reconcile(create_session, known)
+    run_id = submit(admin, chain).json()["run_id"]
+    forget()
+    reconcile(create_session, known)
+    assert knows(chain, run_id), "it is newer than what was known"
+    clock.now += 121
+    reconcile(create_session, known)
+    forget()
+    reconcile(create_session, known)
+    assert not knows(chain, run_id), "old runs are not asked for every second"
+    clock.now += 600
+    reconcile(create_session, known)
+    assert knows(chain, run_id)
+
+
+def test_a_turn_without_news_is_a_few_statements(admin, chain, clock) -> None:
+    for _ in range(5):
+        submit(admin, chain)
+    reconcile(create_session, KnownRuns(clock))
+    with statements() as said:
+        found = reconcile(create_session, KnownRuns(clock))
+    assert (found.opened, found.closed) == (0, 0)
+    assert len(said) == 4, said
+
+
+def test_what_was_looked_at_is_not_looked_at_again_before_it_may_be_late(late, admin, chain) -> None:
+    """One of thousands that run is a row of one query, not a transaction of its own every ten seconds."""
+    with create_session() as session:
+        find_execution(session, chain, late).expected_seconds = 86_400
+    assert find_overruns(create_session) == 0
+    with statements() as said:
+        assert find_overruns(create_session) == 0
+    assert len(said) == 2, said
