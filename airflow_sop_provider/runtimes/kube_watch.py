@@ -100,7 +100,9 @@ class PodWatch:
         return version
 
     def _take(self, pod: Pod) -> None:
+        # of thousands only that is kept which says how they are; most of a pod is what it was created with
         pod["metadata"].pop("managedFields", None)
+        pod["spec"] = {"nodeName": (pod.get("spec") or {}).get("nodeName")}
         name = pod["metadata"]["name"]
         self._pods[name] = pod
         self._tell(name)

@@ -89,6 +89,17 @@ async def test_an_attempt_is_a_pod_with_its_files_in_a_secret(cluster, runtime):
     assert "env" not in POD["spec"]["containers"][0], "the attempt's pod is not changed"
 
 
+async def test_of_thousands_of_pods_only_that_is_kept_which_says_how_they_are(cluster, runtime):
+    await runtime.start(attempt())
+    cluster.pods["sop-a"]["spec"]["nodeName"] = "n1"
+    cluster.pods["sop-a"]["metadata"]["managedFields"] = [{"manager": "kubelet"}]
+    await cluster.run("sop-a")
+    await until(lambda: runtime._watch.get("sop-a")["status"]["phase"] == "Running")
+    kept = runtime._watch.get("sop-a")
+    assert kept["spec"] == {"nodeName": "n1"}
+    assert "managedFields" not in kept["metadata"]
+
+
 async def test_a_second_start_adopts_whoever_made_the_first(cluster, runtime):
     first = await runtime.start(attempt())
     assert (await runtime.start(attempt())).adopted
