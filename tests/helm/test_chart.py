@@ -32,7 +32,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "nodeSelector": {"pool": "steps"},
             "tolerations": [{"key": "steps", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {}},
+            "schedulerName": "sop-bin-packing",
         },
+        "scheduler": {"create": True},
         "rbac": {"podOperator": True},
         "networkPolicy": {"fleet": {"podLabels": {"app": "fleet"}}, "model": {"cidrs": ["10.1.2.3/32", "fd00::/8"]}},
         "fleet": {"servers": {"docs": {"transport": "http", "url": "https://docs.example/mcp"}}},
@@ -230,6 +232,19 @@ def test_the_pod_template_is_a_pod_for_our_operator(render: Render) -> None:
     assert pod["spec"]["nodeSelector"] == {"pool": "steps"}
     assert pod["spec"]["tolerations"] == [{"key": "steps", "operator": "Exists"}]
     assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["spec"]["schedulerName"] == "sop-bin-packing"
+
+
+def test_the_scheduler_that_packs_keeps_the_profile_of_all_other_pods(render: Render) -> None:
+    (text,) = [one["data"]["scheduler.yaml"] for one in of_kind(render(**VARIANTS["everything"]), "ConfigMap")
+               if "scheduler.yaml" in one["data"]]  # fmt: skip
+    config = yaml.safe_load(text)
+    default, packing = config["profiles"]
+    assert default == {"schedulerName": "default-scheduler"}
+    assert packing == yaml.safe_load((CHART / "files" / "scheduler-profile.yaml").read_text())
+    (fit,) = packing["pluginConfig"]
+    assert fit["args"]["scoringStrategy"]["type"] == "MostAllocated"
+    assert "schedulerName" not in _pod_template(render())["spec"]
 
 
 def _pod_template(objects: list[dict[str, Any]]) -> dict[str, Any]:

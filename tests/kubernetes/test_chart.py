@@ -17,6 +17,7 @@ from airflow_sop_provider.contract import Assignment, AttemptKey, StepPayload
 from airflow_sop_provider.engine.attempts import attempt_spec
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
+from airflow_sop_provider.runtimes import AttemptSpec
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.helm.conftest import CHART, helm
 from tests.kubernetes.conftest import Kubectl, connect_with
@@ -90,33 +91,49 @@ def settings_of(release: Release, folder: Path) -> SopSettings:
     )
 
 
+def _spec(settings: SopSettings, step: str) -> AttemptSpec:
+    key = AttemptKey(sop="test", run_id="r", step=step, attempt=1, task_instance_id=step)
+    does = {"id": step, **shell("echo begin; sleep 30; echo end")}
+    payload = StepPayload(kind="step", sop="test", version="1", digest="d", step=does, priority="critical")
+    work = Assignment(key=key, payload=payload)
+    return replace(attempt_spec(work, settings), pod=pod_manifest(work, settings))
+
+
+def _evict(runners: Kubectl, pod: str) -> None:
+    """Ask for what a drain asks for."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": runners.namespace}}
+    path = f"/api/v1/namespaces/{runners.namespace}/pods/{pod}/eviction"
+    runners("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+
+
 async def test_an_upgrade_interrupts_no_step_and_the_executors_account_suffices(release, kubeconfig, tmp_path):
     assert "pods" in release.upgrade("--dry-run=server"), "the API server takes it, and the notes say what is next"
     release.upgrade()
     release.airflow("create", "serviceaccount", "airflow-scheduler")
     token = release.airflow("create", "token", "airflow-scheduler").strip()
     settings = settings_of(release, tmp_path)
-    key = AttemptKey(sop="test", run_id="r", step="a", attempt=1, task_instance_id="t")
-    step = {"id": "a", **shell("echo begin; sleep 20; echo end")}
-    payload = StepPayload(kind="step", sop="test", version="1", digest="d", step=step, priority="critical")
-    work = Assignment(key=key, payload=payload)
     runtime = KubernetesRuntime(connect_with(token, kubeconfig), namespace=release.runners.namespace)
     try:
-        spec = replace(attempt_spec(work, settings), pod=pod_manifest(work, settings))
-        handle = await runtime.start(spec)
-        async for _, line in runtime.logs(handle):
-            if "begin" in line:
-                break
-        await asyncio.to_thread(release.upgrade, "--set", "quota.hard.count/pods=7")
-        outcome = await runtime.wait(handle)
-        assert classify(outcome) is None, outcome
-        pod = release.runners.json("get", "pod", handle.name)
+        handles = [await runtime.start(_spec(settings, f"s{number}")) for number in range(3)]
+        for handle in handles:
+            async for _, line in runtime.logs(handle):
+                if "begin" in line:
+                    break
+        changed = ("quota.hard.count/pods=7", "limitRange.default.cpu=900m", "networkPolicy.engine.port=8081")
+        await asyncio.to_thread(release.upgrade, *(part for one in changed for part in ("--set", one)))
+        with pytest.raises(AssertionError, match="disruption budget"):
+            _evict(release.runners, handles[0].name)
+        pod = release.runners.json("get", "pod", handles[0].name)
         assert pod["spec"]["priority"] == 100_000
         assert pod["spec"]["serviceAccountName"] == "sop-runner"
         assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "512Mi"}, (
-            "the chart's range"
+            "the chart's range, as it was when the step began"
         )
-        await finish(runtime, release.runners, handle)
+        outcomes = await asyncio.gather(*(runtime.wait(handle) for handle in handles))
+        assert [classify(outcome) for outcome in outcomes] == [None] * 3, outcomes
+        for handle in handles[1:]:
+            await runtime.remove(handle)
+        await finish(runtime, release.runners, handles[0])
     finally:
         await runtime.close()
     allowed = release.airflow("auth", "can-i", "--list", f"--namespace={release.runners.namespace}",

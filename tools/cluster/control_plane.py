@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import yaml
+
 from tools.cluster.clients import kubectl
 from tools.cluster.daemons import Daemons, wait_until
 from tools.cluster.layout import CLUSTER_NETWORK, NODE_ADDRESS, SERVICE_NETWORK, Layout
 
-__all__ = ["CONTROL_PLANE", "api_is_ready", "start"]
+__all__ = ["CONTROL_PLANE", "PACKING_PROFILE", "api_is_ready", "start"]
+
+PACKING_PROFILE = Path(__file__).parents[2] / "helm" / "files" / "scheduler-profile.yaml"
+"""The chart's."""
 
 CONTROL_PLANE = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 """Names, in the order in which they are ended."""
@@ -88,12 +93,36 @@ def _controller_manager(layout: Layout, programs: Path) -> list[str]:
 
 
 def _scheduler(layout: Layout, programs: Path) -> list[str]:
-    return [str(programs / "kube-scheduler"), *_client(layout, "kube-scheduler"), "--secure-port=10259"]
+    """Return the command; its configuration has the profile of the chart that packs, beside the usual one."""
+    config = layout.config("kube-scheduler.yaml")
+    config.write_text(yaml.safe_dump(_scheduler_config(layout)))
+    return [
+        str(programs / "kube-scheduler"),
+        f"--config={config}",
+        "--secure-port=10259",
+        *_access(layout, "kube-scheduler"),
+    ]
+
+
+def _scheduler_config(layout: Layout) -> dict[str, object]:
+    return {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": str(layout.config("kube-scheduler.kubeconfig")), "qps": 200, "burst": 400},
+        "leaderElection": {"leaderElect": False},
+        "profiles": [{"schedulerName": "default-scheduler"}, yaml.safe_load(PACKING_PROFILE.read_text())],
+    }
 
 
 def _client(layout: Layout, name: str) -> list[str]:
+    return [
+        f"--kubeconfig={layout.config(f'{name}.kubeconfig')}", *_access(layout, name), "--leader-elect=false",
+        "--kube-api-qps=200", "--kube-api-burst=400",
+    ]  # fmt: skip
+
+
+def _access(layout: Layout, name: str) -> list[str]:
     config = layout.config(f"{name}.kubeconfig")
     return [
-        f"--kubeconfig={config}", f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
-        "--bind-address=127.0.0.1", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400",
+        f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}", "--bind-address=127.0.0.1",
     ]  # fmt: skip
