@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kubernetes import client, config, watch
+from kubernetes import client, config
+from kubernetes.watch.watch import iter_resp_lines
+from urllib3.exceptions import HTTPError
 
 from tools.cluster.layout import Layout
 from tools.cluster.simulation import NODE_LABEL, TOLERATION
@@ -17,6 +19,7 @@ from tools.cluster.simulation import NODE_LABEL, TOLERATION
 __all__ = ["PodTimes", "namespace", "pod_template"]
 
 _OVER = ("Succeeded", "Failed")
+_WATCH_SECONDS = 5
 
 
 class PodTimes:
@@ -56,13 +59,21 @@ class PodTimes:
         with config.new_client_from_config(config_file=str(Layout.default().kubeconfig)) as connection:
             api = client.CoreV1Api(connection)
             while not self._over.is_set():
-                with contextlib.suppress(client.ApiException):
-                    stream = watch.Watch().stream(
-                        api.list_namespaced_pod, self._namespace, resource_version=version, timeout_seconds=2
-                    )
-                    for event in stream:
-                        version = event["raw_object"]["metadata"]["resourceVersion"]
-                        self.note(event["type"], event["raw_object"])
+                with contextlib.suppress(client.ApiException, HTTPError):
+                    # as plain JSON: the client's models of thousands of pods would take the time that is measured
+                    answer = api.list_namespaced_pod(
+                        self._namespace, watch=True, resource_version=version, timeout_seconds=_WATCH_SECONDS,
+                        _preload_content=False,
+                    )  # fmt: skip
+                    for line in iter_resp_lines(answer):
+                        version = self._take(json.loads(line))
+
+    def _take(self, event: dict[str, Any]) -> str:
+        """Take in an event; return from where to watch on, empty for anew: what is known already stays as it is."""
+        if event["type"] == "ERROR":
+            return ""
+        self.note(event["type"], event["object"])
+        return str(event["object"]["metadata"]["resourceVersion"])
 
 
 @contextlib.contextmanager

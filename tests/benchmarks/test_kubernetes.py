@@ -50,6 +50,14 @@ def test_times_of_pods_are_those_of_the_first_sight() -> None:
     assert pods.labels["a"] == {"sop/step": "first"}
 
 
+def test_a_watch_that_is_too_old_begins_anew_and_forgets_nothing() -> None:
+    pods = PodTimes("n")
+    event = {"type": "ADDED", "object": {"metadata": {"name": "a", "resourceVersion": "7"}, "status": {}}}
+    assert pods._take(event) == "7"
+    assert pods._take({"type": "ERROR", "object": {"kind": "Status", "code": 410}}) == ""
+    assert set(pods.created) == {"a"}
+
+
 def test_pods_of_all_contenders_choose_simulated_nodes() -> None:
     spec = json.loads(pod_template())["spec"]
     assert (spec["nodeSelector"], spec["tolerations"]) == (NODE_LABEL, [TOLERATION])
