@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiClient
 
 from airflow_sop_provider.runtimes.kube_pod import Pod
+from airflow_sop_provider.runtimes.pace import Pace
 
 __all__ = ["Connect", "KubeApi", "KubeError"]
 
@@ -28,6 +29,11 @@ Connect = Callable[[], Awaitable[ApiClient]]
 _TRIES = 6
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 8.0
+_LONGEST_WISH = 60.0
+"""Of a server that says in Retry-After when to ask again."""
+_CALLS_PER_SECOND = 200.0
+_BURST = 400
+"""As a control plane's own components have it; an attempt takes four calls."""
 _CALL_SECONDS = 30.0
 _CALL_TIMEOUT = aiohttp.ClientTimeout(total=_CALL_SECONDS)
 _PAGE = 500
@@ -39,12 +45,14 @@ class KubeError(Exception):
 
     :param status: HTTP status; 0 when there was no answer.
     :param reason: Kubernetes' word for it: ``AlreadyExists``, ``Expired``.
+    :param retry_after: seconds after which the API wants to be asked again, 0 if it does not say.
     """
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
     @property
     def passing(self) -> bool:
@@ -58,14 +66,16 @@ class KubeApi:
     :param connect: makes clients.
     :param namespace: of all calls.
     :param concurrency: calls under way at once; a server in trouble is not helped by more.
+    :param pace: how fast they may follow each other.
     """
 
-    def __init__(self, connect: Connect, namespace: str, *, concurrency: int = 32) -> None:
+    def __init__(self, connect: Connect, namespace: str, *, concurrency: int = 32, pace: Pace | None = None) -> None:
         self.namespace = namespace
         self._connect = connect
         self._client: ApiClient | None = None
         self._connecting = asyncio.Lock()
         self._slots = asyncio.Semaphore(concurrency)
+        self._pace = pace or Pace(_CALLS_PER_SECOND, _BURST)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -195,8 +205,9 @@ class KubeApi:
             except KubeError as error:
                 if not (error.passing and remaining):
                     raise
-                log.warning("Kubernetes: %s %s: %s; trying again in %g s", verb, path, error, pause)
-            await asyncio.sleep(pause)
+                wish = max(pause, min(error.retry_after, _LONGEST_WISH))
+                log.warning("Kubernetes: %s %s: %s; trying again in %g s", verb, path, error, wish)
+            await asyncio.sleep(wish)
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -218,7 +229,7 @@ class KubeApi:
                 answer = await self._send(verb, path, query, body, limit)
             try:
                 if answer.status >= 300:
-                    raise _error_of(answer.status, await answer.text())
+                    raise _error_of(answer, await answer.text())
                 yield answer
             finally:
                 answer.close()
@@ -235,6 +246,7 @@ class KubeApi:
         limit: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         client = await self._connected()
+        await self._pace.turn()
         answer: aiohttp.ClientResponse = await client.call_api(
             f"/api/v1/namespaces/{self.namespace}/{path}",
             verb,
@@ -273,12 +285,15 @@ def _stream_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, sock_connect=_CALL_SECONDS)
 
 
-def _error_of(status: int, text: str) -> KubeError:
+def _error_of(answer: aiohttp.ClientResponse, text: str) -> KubeError:
+    wish = answer.headers.get("Retry-After", "")
+    after = float(wish) if wish.isdigit() else 0.0
     try:
         body = json.loads(text)
-        return KubeError(status, str(body.get("reason") or ""), str(body.get("message") or text))
+        reason, message = str(body.get("reason") or ""), str(body.get("message") or text)
     except (ValueError, AttributeError):
-        return KubeError(status, "", text.strip()[:500] or f"status {status}")
+        reason, message = "", text.strip()[:500] or f"status {answer.status}"
+    return KubeError(answer.status, reason, message, retry_after=after)
 
 
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

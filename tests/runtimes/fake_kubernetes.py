@@ -31,6 +31,7 @@ class FakeKubernetes:
         self.seen: list[tuple[str, str, Any]] = []
         self.refuse: Callable[[str, str], tuple[int, str, str] | None] = lambda verb, path: None
         """(verb, path) -> (status, reason, message) of a call that is to fail."""
+        self.refusal_headers: dict[str, str] = {}
         self.token = "first"
         self.oldest = 0
         """Watches from before this version are answered with 410."""
@@ -121,7 +122,7 @@ class FakeKubernetes:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _refusal(401, "Unauthorized", "Unauthorized")
         if refused := self.refuse(request.method, path):
-            return _refusal(*refused)
+            return _refusal(*refused, self.refusal_headers)
         answer: web.StreamResponse = await handler(request)
         return answer
 
@@ -241,8 +242,9 @@ def _container(state: dict[str, Any]) -> dict[str, Any]:
     return {"name": "base", "state": state}
 
 
-def _refusal(status: int, reason: str, message: str) -> web.Response:
-    return web.json_response({"kind": "Status", "code": status, "reason": reason, "message": message}, status=status)
+def _refusal(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    body = {"kind": "Status", "code": status, "reason": reason, "message": message}
+    return web.json_response(body, status=status, headers=headers)
 
 
 def _now() -> str:

@@ -27,7 +27,9 @@ from airflow_sop_provider.runtimes import (
     kubernetes,
     open_runtime,
 )
+from airflow_sop_provider.runtimes.kube_api import KubeApi
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
+from airflow_sop_provider.runtimes.pace import Pace
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
@@ -149,6 +151,28 @@ async def test_a_server_that_is_busy_for_a_moment_is_asked_again(cluster, runtim
     answers = iter([(429, "TooManyRequests", "slow down"), (500, "InternalError", "etcd")])
     cluster.refuse = lambda verb, path: next(answers, None) if (verb, path) == ("POST", "pods") else None
     assert not (await runtime.start(attempt())).adopted
+
+
+async def test_a_server_that_says_when_to_ask_again_is_asked_then(cluster, runtime, caplog):
+    answers = iter([(429, "TooManyRequests", "slow down")])
+    cluster.refuse = lambda verb, path: next(answers, None) if (verb, path) == ("POST", "pods") else None
+    cluster.refusal_headers = {"Retry-After": "1"}
+    assert not (await runtime.start(attempt())).adopted
+    assert "slow down; trying again in 1 s" in caplog.text
+
+
+async def test_every_call_waits_for_its_turn(cluster):
+    turns = []
+
+    class Counting(Pace):
+        async def turn(self) -> None:
+            turns.append(None)
+
+    api = KubeApi(cluster.connect, "steps", pace=Counting(1, 1))
+    await api.read_pod("none")
+    await api.pods("a=b")
+    await api.close()
+    assert len(turns) == 2
 
 
 async def test_an_attempt_without_a_pod_or_with_too_much_is_refused(runtime):
