@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from inspect import signature
 from pkgutil import resolve_name
 from typing import Any
 
@@ -26,6 +27,16 @@ __all__ = ["Dispatcher", "NotANotifierError", "dispatch"]
 
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 50
+
+_WORDS = {
+    "subject": "{{ sop }}: {{ kind }}",
+    "html_content": "<p>{{ message | e }}</p><p>{{ execution | e }}</p>",
+    "text": "{{ sop }}: {{ kind }}. {{ message }} ({{ execution }})",
+}
+"""What a notifier says that takes such an argument and was not given it: an SOP need only say whom to tell.
+
+Airflow's mail would else take its words from a task instance, which an escalation does not have, and Slack's be empty.
+"""
 
 Sessions = Callable[[], AbstractContextManager[Session]]
 
@@ -87,4 +98,6 @@ def _build(target: dict[str, Any]) -> BaseNotifier:
     found = resolve_name(target["notifier"])
     if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
         raise NotANotifierError(f"{target['notifier']} is not a class of Airflow's notifiers.")
-    return found(**target["kwargs"])
+    taken = signature(found.__init__).parameters
+    words = {name: text for name, text in _WORDS.items() if name in taken}
+    return found(**{**words, **target["kwargs"]})

@@ -1,11 +1,11 @@
-"""A real web server that keeps what it is sent and answers what it is told to."""
+"""A real web server that keeps what it is sent and answers what it is told to, once it is let."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -18,6 +18,8 @@ SECRET = "a-secret-of-the-webhook"
 class Receiver:
     url: str = ""
     status: int = 200
+    answer: bytes = b""
+    stalled: Event | None = None
     got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
 
@@ -30,8 +32,13 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kept.got.append((self.path, dict(self.headers), body))
+            if kept.stalled is not None:
+                kept.stalled.wait(60)
             self.send_response(kept.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(kept.answer)))
             self.end_headers()
+            self.wfile.write(kept.answer)
 
         def log_message(self, *_: object) -> None:
             return
