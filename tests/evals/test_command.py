@@ -137,12 +137,16 @@ def test_airflow_needs_a_login_from_the_environment(suite_file: Write, tmp_path:
     assert "SOP_AIRFLOW_USER" in done.stderr
 
 
-def test_an_agent_centric_sop_says_where_it_can_run(tmp_path: Path) -> None:
+def test_an_agent_whose_model_has_no_key_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
     brief = ROOT / "sops" / "package-brief.yaml"
     sop(tmp_path, "eval", "s.yaml", "--init", brief)
     done = sop(tmp_path, "eval", "s.yaml")
     assert done.returncode == 1
-    assert "agent-centric" in done.stderr
+    assert "model-key-missing" in done.stdout
+    assert "models.yaml" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [("--json",), ()])

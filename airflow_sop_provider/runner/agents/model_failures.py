@@ -59,6 +59,9 @@ def _of_cause(cause: BaseException, model: str) -> StepFailureError | None:
         return transient("model-timeout", f"The model `{model}` did not answer in time.")
     if isinstance(cause, ConnectionError) or name in ("APIConnectionError", "ConnectError", "RemoteProtocolError"):
         return transient("model-unreachable", f"The model `{model}` cannot be reached: {cause}.")
+    if isinstance(cause, ValueError) and "API key" in str(cause):  # a provider's client finds it out at its first call
+        said = f"The model `{model}` needs a key and was given none. Name its variable as `api_key` in models.yaml."
+        return bad_configuration("model-key-missing", said)
     return None
 
 
