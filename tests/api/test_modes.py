@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
 from airflow.utils.session import create_session
 from click.testing import CliRunner
 from sqlalchemy import select
 
+from airflow_sop_provider.bundles.sop_bundle import SopBundle
 from airflow_sop_provider.cli.app import app
+from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.mode_changes import mode_chain
-from tests.client.conftest import token, url
+from tests.api.conftest import SOP
+from tests.client.conftest import call_sop, token, url
 from tests.store.facts import entries_of
 
 __all__ = ["token", "url"]
@@ -109,3 +115,49 @@ def test_the_command_shows_and_changes_it(url, token, chain, document) -> None:
     assert f"{chain}: auto, runs as system_design" in shown.output
     changed = CliRunner().invoke(app, ["mode", chain, "agent_centric", "--reason", "trial"], env=environment)
     assert "auto -> agent_centric by admin: trial" in changed.output
+
+
+@pytest.fixture
+def own(client, tmp_path, monkeypatch) -> tuple[str, Callable[[], None]]:
+    """An SOP of its own, and what the dag-processor does when a document has changed."""
+    name = "mode-of-its-own"
+    folder = tmp_path / "sops"
+    folder.mkdir()
+    (folder / f"{name}.yaml").write_text(SOP.format(name=name))
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "storage"))
+    with create_session() as session:
+        session.merge(DagBundleModel(name="modes"))
+
+    def parse() -> None:
+        bundle = SopBundle(name="modes", path=str(folder))
+        bundle.refresh()
+        sync_bag_to_db(
+            BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name), bundle.name, None
+        )
+
+    parse()
+    return name, parse
+
+
+def test_a_change_is_for_new_executions_only(admin, own) -> None:
+    name, parse = own
+    executions, mode = f"/api/v1/sops/{name}/executions", f"/api/v1/sops/{name}/mode"
+    running = admin.post(executions, json={}).json()
+    assert running["mode"] == "system_design"
+    change = admin.put(mode, json={"mode": "agent_centric"}).json()["changes"][0]
+    parse()
+    fresh = admin.post(executions, json={}).json()
+    assert (fresh["mode"], fresh["digest"]) == ("agent_centric", change["new_digest"])
+    reconcile(create_session)
+    kept = admin.get(f"{executions}/{quote(running['run_id'])}").json()
+    assert (kept["execution"]["mode"], kept["execution"]["digest"]) == ("system_design", change["old_digest"])
+    steps = admin.get(f"{executions}/{quote(running['run_id'])}/status").json()["steps"]
+    assert list(steps) == ["first", "second"], "its tasks are those it began with"
+    refused = admin.post(executions, json={"execution_mode": "system_design"})
+    assert (refused.status_code, "agent_centric" in refused.text) == (409, True)
+
+
+def test_the_command_is_refused_with_the_reason_and_exit_code_4(url, token, chain, document) -> None:
+    document.write_text(FAN_IN.format(name=chain))
+    done = call_sop(url, token, "mode", chain, "agent_centric")
+    assert (done.exit_code, "step `c` has 2 prerequisites" in done.stderr) == (4, True)
