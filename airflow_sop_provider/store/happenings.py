@@ -7,15 +7,15 @@ is killed between the two tells a few seconds too little, never anything twice: 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
-from airflow_sop_provider.store.alert_tables import AlertRow, DeliveryRow
+from airflow_sop_provider.store.alert_tables import AlertRow, DeliveryRow, OutboxRow
 from airflow_sop_provider.store.control_tables import PositionRow
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 from airflow_sop_provider.store.fleet_tables import BreakerRow
@@ -118,28 +118,35 @@ def happenings(session: Session, since: datetime, until: datetime) -> Happenings
     )
 
 
-def levels_now(session: Session) -> Levels:
-    """Return how much there is of everything now."""
+def levels_now(session: Session, sops: Iterable[str] | None = None) -> Levels:
+    """Return how much there is of everything now.
+
+    :param sops: only of executions of these, None: of all. Breakers are the fleet's, and nobody's in particular.
+    """
     statuses = [one.value for one in _OPEN]
+    mine: list[ColumnElement[bool]] = [] if sops is None else [ExecutionRow.sop.in_(sorted(sops))]
     by_status = _counted(
         session,
         select(ExecutionRow.status, func.count())
-        .where(ExecutionRow.status.in_(statuses))
+        .where(ExecutionRow.status.in_(statuses), *mine)
         .group_by(ExecutionRow.status),
     )
     deliveries = _counted(
         session,
         select(DeliveryRow.state, func.count())
-        .where(DeliveryRow.state.in_(("pending", "dead")))
+        .join(OutboxRow, OutboxRow.id == DeliveryRow.outbox_id)
+        .outerjoin(ExecutionRow, ExecutionRow.id == OutboxRow.execution_id)
+        .where(DeliveryRow.state.in_(("pending", "dead")), *mine)
         .group_by(DeliveryRow.state),
     )
-    running = select(func.count()).where(AttemptRow.state == "running")
+    attempts = select(func.count(AttemptRow.id)).join(ExecutionRow, ExecutionRow.id == AttemptRow.execution_id)
+    alerts = select(func.count(AlertRow.id)).outerjoin(ExecutionRow, ExecutionRow.id == AlertRow.execution_id)
     return Levels(
         executions={status: by_status[status] for status in statuses},
-        running_attempts=session.scalar(running) or 0,
+        running_attempts=session.scalar(attempts.where(AttemptRow.state == "running", *mine)) or 0,
         breakers={row.server: (row.state, _ratio(row.window)) for row in session.scalars(select(BreakerRow))},
         deliveries={state: deliveries[state] for state in ("pending", "dead")},
-        alerts=session.scalar(select(func.count()).where(AlertRow.acknowledged_at.is_(None))) or 0,
+        alerts=session.scalar(alerts.where(AlertRow.acknowledged_at.is_(None), *mine)) or 0,
     )
 
 

@@ -50,5 +50,5 @@ def metrics_for_prometheus(session: SessionDep, readable: ReadableSops) -> Plain
     """
     now = utc_now()
     found = metrics_of(session, readable, now - timedelta(hours=1), now)
-    text = exposition(found, levels_now(session))
+    text = exposition(found, levels_now(session, readable))
     return PlainTextResponse(text, media_type=CONTENT_TYPE)
