@@ -1,9 +1,9 @@
 """Carries one attempt from the queue to its verdict: the heart of the executor.
 
-Every step of the way may be repeated. `/run` is idempotent for the attempt's identity, the runtime
-adopts a container that exists under the attempt's name, XComs are overwritten with the same value,
-a verdict is read from where it was stored, and the container is removed last. So after a crash of
-anything an attempt is simply carried again from the beginning: it neither runs twice nor is lost.
+Every step of the way may be repeated. Its begin is idempotent for the attempt's identity, the runtime
+adopts a container that exists under the attempt's name, its end is one transaction, a verdict is
+read from where it was stored, and the container is removed last. So after a crash of anything an
+attempt is simply carried again from the beginning: it neither runs twice nor is lost.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.keeping import is_kept
 from airflow_sop_provider.engine.retries import RetryPolicy
 from airflow_sop_provider.engine.rollback import FAILED_STATES, reason_to_skip, undone_step
-from airflow_sop_provider.executors.approval_desk import settle
+from airflow_sop_provider.executors.airflow_states import Superseded
 from airflow_sop_provider.executors.attempt_log import AttemptLog, open_attempt_log, upload_attempt_log
 from airflow_sop_provider.executors.attempt_report import Reporter, failure_of, permanent
-from airflow_sop_provider.executors.execution_api import ExecutionApi, Superseded, UnexpectedAnswer
+from airflow_sop_provider.executors.ledger import Begun, Ledger
 from airflow_sop_provider.executors.log_pump import LINGER_SECONDS, PATIENCE_SECONDS, pump
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage, FinishedState
 from airflow_sop_provider.executors.metadata_db import MetadataDb
-from airflow_sop_provider.executors.recorder import Recorder
+from airflow_sop_provider.executors.upstream import Upstream
 from airflow_sop_provider.operators.pod_attempt import pod_manifest
 from airflow_sop_provider.runtimes.base import (
     ENGINE_TOKEN_FILE,
@@ -62,11 +62,10 @@ _WITH_PEOPLE = ("awaiting_input", "scheduled")
 class Services:
     """What attempts need; one of each in the executor's child."""
 
-    api: ExecutionApi
+    ledger: Ledger
     database: MetadataDb
     runtime: Runtime
     settings: SopSettings
-    recorder: Recorder
     token: Callable[[AttemptKey, float | None], str]
     """Makes the engine's token for an attempt's runner, given its time limit."""
 
@@ -98,9 +97,10 @@ class AttemptCarrier:
         """Return once nothing of the attempt is left and Airflow knows what it came to."""
         key = self._message.key
         try:
-            context = await self._services.api.start(key.task_instance_id, self._message.identity)
+            payload = _payload_of(self._message)
+            begun = await self._begin(payload)
             self.running = True
-            await self._carry_started(context)
+            await self._carry_started(payload, begun)
         except Superseded as superseded:
             if superseded.state == _RUNNING and not self.running:
                 # Two schedulers that took each other for dead have adopted each other's attempts.
@@ -161,11 +161,28 @@ class AttemptCarrier:
             return False
         return is_kept(self._outcome, self._services.settings.keep_failed_seconds, datetime.now(UTC))
 
-    async def _carry_started(self, context: dict[str, Any]) -> None:
+    async def _begin(self, payload: StepPayload | Failure) -> Begun:
+        """Begin the attempt in Airflow and in the engine's tables: no container is ever unknown to either."""
+        key, identity, ledger = self._message.key, self._message.identity, self._services.ledger
+        if isinstance(payload, Failure):
+            return await ledger.begin(key, identity, None, reads=(), states=False)
+        fact = AttemptBegin(
+            key=key,
+            kind=payload.kind,
+            runtime=self._services.runtime.name,
+            container=container_name(key),
+            data_sources=payload.data_sources,
+            memory_bytes=payload.memory_bytes,
+            cpu_millis=payload.cpu_millis,
+        )
+        reads = {*payload.reads, *([payload.items_task] if payload.items_task else [])}
+        return await ledger.begin(key, identity, fact, reads=reads, states=payload.kind == "rollback")
+
+    async def _carry_started(self, payload: StepPayload | Failure, begun: Begun) -> None:
         log_file = self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
         services = self._services
-        reporter = Reporter(self._message.key, services.api, services.database, log_file, services.recorder)
-        conclude = await self._work(reporter, log_file, context)
+        reporter = Reporter(self._message.key, services.ledger, services.database, log_file)
+        conclude = await self._work(reporter, log_file, payload, begun)
         if self._stopped is None:
             self.reporting = True
             await conclude()
@@ -184,38 +201,24 @@ class AttemptCarrier:
             usage=None if seen is None else seen.usage,
             events=() if seen is None else seen.recorded,
         )
-        await self._services.recorder.end(end)
-
-    async def _record_begin(self, payload: StepPayload) -> None:
-        """Record that the attempt begins, before anything of it runs: no container is ever unknown."""
-        begin = AttemptBegin(
-            key=self._message.key,
-            kind=payload.kind,
-            runtime=self._services.runtime.name,
-            container=container_name(self._message.key),
-            data_sources=payload.data_sources,
-            memory_bytes=payload.memory_bytes,
-            cpu_millis=payload.cpu_millis,
-        )
-        await self._services.recorder.begin(begin)
+        await self._services.ledger.record(end)
 
     async def _work(
-        self, reporter: Reporter, log_file: AttemptLog, context: dict[str, Any]
+        self, reporter: Reporter, log_file: AttemptLog, payload: StepPayload | Failure, begun: Begun
     ) -> Callable[[], Awaitable[None]]:
         """Do what there is to do and return how to report it."""
-        payload = _payload_of(self._message)
+        context = begun.context
         if isinstance(payload, Failure):
             return partial(reporter.failed, payload, None, context)
         if payload.asks_people and context.get("next_method"):  # people have answered, or their time is over
-            settled = await settle(self._services.database, self._message.key, payload)
+            settled = await self._services.ledger.settle(self._message.key, payload)
             if settled.state != "void":
                 return partial(reporter.settled, settled, payload, context)
             log_file.say("warning", f"{settled.message}: asking anew")
-        await self._record_begin(payload)
-        spec = await self._spec(payload, context)
+        spec = await self._spec(payload, begun)
         if isinstance(spec, Failure):
             return partial(reporter.failed, spec, payload, context)
-        if payload.kind == "rollback" and (reason := await self._nothing_to_undo(payload)):
+        if payload.kind == "rollback" and (reason := _nothing_to_undo(payload, begun.upstream)):
             return partial(reporter.skipped, reason)
         seen = await self._until_it_ran(spec, log_file)
         if isinstance(seen, RuntimeFailedError):
@@ -255,12 +258,8 @@ class AttemptCarrier:
         if handle is not None:
             await self._services.runtime.remove(handle)
 
-    async def _spec(self, payload: StepPayload, context: dict[str, Any]) -> AttemptSpec | Failure:
-        key, run = self._message.key, context["dag_run"]
-        wanted = {*payload.reads, *([payload.items_task] if payload.items_task else [])}
-        outputs, memory = await self._services.database.outputs(
-            key.sop, key.run_id, wanted, own=(key.step, key.map_index)
-        )
+    async def _spec(self, payload: StepPayload, begun: Begun) -> AttemptSpec | Failure:
+        key, run, (outputs, memory, _) = self._message.key, begun.context["dag_run"], begun.upstream
         try:
             assignment = build_assignment(
                 key,
@@ -291,15 +290,6 @@ class AttemptCarrier:
         fleet = {FLEET_URL: settings.fleet_url} if settings.fleet_url else {}
         return replace(spec, files=files, env={**spec.env, ENGINE_URL: url, **fleet})
 
-    async def _nothing_to_undo(self, payload: StepPayload) -> str | None:
-        key = self._message.key
-        states = await self._services.database.run_states(key.sop, key.run_id)
-        return reason_to_skip(
-            payload,
-            undone_succeeded=(undone_step(payload), "success") in states,
-            execution_failed=any(state in FAILED_STATES for _, state in states),
-        )
-
     async def _start(self, spec: AttemptSpec, log_file: AttemptLog) -> Handle:
         runtime = self._services.runtime
         handle = self._handle = await runtime.start(spec)
@@ -327,11 +317,13 @@ class AttemptCarrier:
         await self._services.runtime.stop(handle, grace=settings.termination_grace_seconds)
 
     async def _fail_unexpectedly(self, error: Exception) -> None:
-        if self._log is not None:
-            self._log.say("error", f"The executor could not carry this attempt: {error!r}")
         try:
-            await self._services.api.fail(self._message.key.task_instance_id)
-        except (Superseded, UnexpectedAnswer):
+            if self._log is None:
+                self._log = await asyncio.to_thread(open_attempt_log, self._message.log_path)
+            self._log.say("error", f"The executor could not carry this attempt: {error!r}")
+            await self._services.ledger.refuse(self._message.key, self._message.identity)
+        except Exception:
+            # Whatever it is, the scheduler is told, which fails a task instance that is left.
             log.exception("could not report it")
 
     def _finished(self, state: FinishedState, info: str | None) -> FinishedMessage:
@@ -354,6 +346,14 @@ def _payload_of(message: AttemptMessage) -> StepPayload | Failure:
         return permanent(
             "payload", f"The step's payload was written by another version of airflow-sop-provider: {error}"
         )
+
+
+def _nothing_to_undo(payload: StepPayload, upstream: Upstream) -> str | None:
+    return reason_to_skip(
+        payload,
+        undone_succeeded=(undone_step(payload), "success") in upstream.states,
+        execution_failed=any(state in FAILED_STATES for _, state in upstream.states),
+    )
 
 
 def _execution_of(message: AttemptMessage, run: dict[str, Any]) -> dict[str, Any]:

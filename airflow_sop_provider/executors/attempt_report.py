@@ -1,6 +1,6 @@
 """Reports what an attempt came to: XCom and state to Airflow, a line to the log, a nudge to the scheduler.
 
-The order makes it safe to be killed anywhere: the XCom first, the state after it, the nudge last. A
+All of it is one transaction with what the engine records, so it is safe to be killed anywhere. A
 state once reported is never reported differently, because the verdict it follows from is stored.
 """
 
@@ -19,11 +19,11 @@ from airflow_sop_provider.contract import AttemptKey, ErrorType, StepPayload
 from airflow_sop_provider.contract.approval import Settled
 from airflow_sop_provider.engine.failures import Failure, classify
 from airflow_sop_provider.engine.retries import Decision, RetryPolicy
-from airflow_sop_provider.executors.approval_desk import ask
+from airflow_sop_provider.executors.airflow_states import Output, OutputsRefused, Report
 from airflow_sop_provider.executors.attempt_log import AttemptLog
-from airflow_sop_provider.executors.execution_api import ExecutionApi, UnexpectedAnswer
-from airflow_sop_provider.executors.metadata_db import MEMORY_XCOM_KEY, MetadataDb
-from airflow_sop_provider.executors.recorder import Recorder
+from airflow_sop_provider.executors.ledger import Ledger
+from airflow_sop_provider.executors.metadata_db import MetadataDb
+from airflow_sop_provider.executors.upstream import MEMORY_XCOM_KEY
 from airflow_sop_provider.runtimes.base import Outcome, RuntimeFailedError
 from airflow_sop_provider.store.attempts import AttemptEnd, AttemptState
 
@@ -39,19 +39,13 @@ _CRASH_LINES = 200
 
 
 class Reporter:
-    """Reports one attempt.
+    """Reports one attempt."""
 
-    The engine's tables have what it came to before Airflow has: who is killed in between repeats both.
-    """
-
-    def __init__(
-        self, key: AttemptKey, api: ExecutionApi, database: MetadataDb, log_file: AttemptLog, recorder: Recorder
-    ) -> None:
+    def __init__(self, key: AttemptKey, ledger: Ledger, database: MetadataDb, log_file: AttemptLog) -> None:
         self._key = key
-        self._api = api
+        self._ledger = ledger
         self._database = database
         self._log = log_file
-        self._recorder = recorder
         self._outcome: Outcome | None = None
 
     async def ended(
@@ -71,7 +65,7 @@ class Reporter:
             await self.skipped(verdict.reason or "its condition is false")
         elif payload.asks_people:
             question = dict(verdict.outputs) if verdict is not None and isinstance(verdict.outputs, dict) else {}
-            await self.settled(await ask(self._database, self._key, payload, question), payload, context)
+            await self.settled(await self._ledger.ask(self._key, payload, question), payload, context)
         else:
             await self._succeeded(outcome, payload, context)
 
@@ -81,28 +75,23 @@ class Reporter:
         if settled.failed:
             await self.failed(permanent(f"approval-{settled.state}", settled.message), payload, context)
         elif settled.outputs is not None:
-            await self._set_xcom("return_value", settled.outputs)
-            await self._record("succeeded", outputs_digest=_digest(settled.outputs))
-            await self._api.succeed(self._key.task_instance_id)
-            await self._nudge()
+            told = Report(state="success", outputs=(Output(key="return_value", value=settled.outputs),))
+            await self._tell(told, "succeeded", outputs_digest=_digest(settled.outputs))
         else:
-            await self._api.await_input(self._key.task_instance_id, timeout_seconds=settled.wait_seconds)
+            waiting = Report(state="awaiting_input", wait_seconds=settled.wait_seconds)
+            await self._ledger.end(self._key, waiting, None)
 
     async def _succeeded(self, outcome: Outcome, payload: StepPayload, context: dict[str, Any]) -> None:
         outputs = outcome.verdict.outputs if outcome.verdict is not None else None
         length = len(outputs) if payload.kind == "items" and isinstance(outputs, list) else None
-        try:
-            if outputs is not None:
-                await self._set_xcom("return_value", outputs, mapped_length=length)
-        except UnexpectedAnswer as refused:
-            failure = permanent("outputs-refused", f"Airflow did not take the outputs: {refused}")
-            await self.failed(failure, payload, context)
-            return
         usage = outcome.usage.model_dump(exclude_none=True) if outcome.usage is not None else {}
         self._log.say("info", "Succeeded", usage=usage)
-        await self._record("succeeded", outputs_digest=_digest(outputs))
-        await self._api.succeed(self._key.task_instance_id)
-        await self._nudge()
+        told = () if outputs is None else (Output(key="return_value", value=outputs, mapped_length=length),)
+        try:
+            await self._tell(Report(state="success", outputs=told), "succeeded", outputs_digest=_digest(outputs))
+        except OutputsRefused as refused:
+            failure = permanent("outputs-refused", f"Airflow did not take the outputs: {refused}")
+            await self.failed(failure, payload, context)
 
     async def failed(
         self,
@@ -118,18 +107,16 @@ class Reporter:
         decision = self._decide(failure, payload, context["max_tries"], memory_bytes)
         if decision.action == "fail":
             self._log.say("error", f"Failed for good. {decision.reason}")
-            await self._record_failure("failed", failure, decision)
-            await self._api.fail(self._key.task_instance_id)
-            await self._nudge()
+            await self._tell_failure(Report(state="failed"), "failed", failure, decision)
         else:
-            await self._record_failure("retrying", failure, decision)
             await self._retry(decision, failure)
 
-    async def _record_failure(self, state: AttemptState, failure: Failure, decision: Decision) -> None:
+    async def _tell_failure(self, report: Report, state: AttemptState, failure: Failure, decision: Decision) -> None:
         evidence = dict(failure.evidence)
         if failure.type is ErrorType.CRASH:
             evidence["last_lines"] = self._log.tail(_CRASH_LINES)
-        await self._record(
+        await self._tell(
+            report,
             state,
             error_type=failure.type.value,
             error_code=failure.code,
@@ -139,11 +126,14 @@ class Reporter:
             retry_reason=decision.reason,
         )
 
-    async def _record(self, state: AttemptState, **values: Any) -> None:
+    async def _tell(self, report: Report, state: AttemptState, **values: Any) -> None:
+        """Tell Airflow and the engine; where a scheduler looks at the run just now, nudge it again later."""
         seen = self._outcome
         events = () if seen is None else seen.recorded
         usage = None if seen is None else seen.usage
-        await self._recorder.end(AttemptEnd(key=self._key, state=state, usage=usage, events=events, **values))
+        fact = AttemptEnd(key=self._key, state=state, usage=usage, events=events, **values)
+        if not await self._ledger.end(self._key, report, fact):
+            asyncio.get_running_loop().call_later(_NUDGE_PAUSE_SECONDS, self._nudge_later, 2 * _NUDGE_PAUSE_SECONDS)
 
     def _decide(
         self, failure: Failure, payload: StepPayload | None, max_tries: int, memory_bytes: int | None
@@ -161,19 +151,18 @@ class Reporter:
     async def skipped(self, reason: str) -> None:
         """Report a step that is not to run."""
         self._log.say("info", f"Skipped: {reason}")
-        await self._record("skipped", message=reason)
-        await self._api.skip(self._key.task_instance_id)
-        await self._nudge()
+        await self._tell(Report(state="skipped"), "skipped", message=reason)
 
     async def _retry(self, decision: Decision, failure: Failure) -> None:
-        if decision.memory_bytes is not None:
-            await self._set_xcom(MEMORY_XCOM_KEY, decision.memory_bytes)
-        self._log.say("warning", f"Next try in {decision.delay_seconds:g} s: {decision.reason}")
-        await self._api.retry(
-            self._key.task_instance_id,
-            delay_seconds=decision.delay_seconds,
-            reason=f"{decision.reason} ({failure.code}: {failure.message})",
+        memory = decision.memory_bytes
+        report = Report(
+            state="up_for_retry",
+            outputs=() if memory is None else (Output(key=MEMORY_XCOM_KEY, value=memory),),
+            retry_delay_seconds=decision.delay_seconds,
+            retry_reason=f"{decision.reason} ({failure.code}: {failure.message})",
         )
+        self._log.say("warning", f"Next try in {decision.delay_seconds:g} s: {decision.reason}")
+        await self._tell_failure(report, "retrying", failure, decision)
         # The scheduler queues the next try when it examines the run after the delay, so it is nudged then.
         asyncio.get_running_loop().call_later(decision.delay_seconds, self._nudge_later)
 
@@ -192,18 +181,6 @@ class Reporter:
             return
         if locked and pause <= _LONGEST_NUDGE_PAUSE_SECONDS:
             asyncio.get_running_loop().call_later(pause, self._nudge_later, 2 * pause)
-
-    async def _set_xcom(self, key: str, value: Any, mapped_length: int | None = None) -> None:
-        await self._api.set_xcom(
-            self._key.task_instance_id,
-            dag_id=self._key.sop,
-            run_id=self._key.run_id,
-            task_id=self._key.step,
-            map_index=self._key.map_index,
-            key=key,
-            value=value,
-            mapped_length=mapped_length,
-        )
 
 
 _background: set[asyncio.Task[None]] = set()

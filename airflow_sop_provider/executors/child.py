@@ -23,16 +23,15 @@ from airflow_sop_provider.airflow_settings import SopSettings, engine_secret, re
 from airflow_sop_provider.contract import AttemptKey
 from airflow_sop_provider.engine.runner_tokens import key_of_secret, runner_token
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
-from airflow_sop_provider.executors.execution_api import ExecutionApi
+from airflow_sop_provider.executors.group_commit import GroupCommit
+from airflow_sop_provider.executors.ledger import Ledger
 from airflow_sop_provider.executors.messages import (
     AttemptMessage,
     FinishedMessage,
-    ReadyMessage,
     RevokeMessage,
     decode,
 )
 from airflow_sop_provider.executors.metadata_db import MetadataDb
-from airflow_sop_provider.executors.recorder import Recorder
 from airflow_sop_provider.executors.watch import Watch
 from airflow_sop_provider.runtimes import Runtime, choose_runtime, open_runtime
 
@@ -61,17 +60,12 @@ class Child:
         """Serve until the scheduler closes its end."""
         watch = Watch(self._services, self._carriers)
         self._spawn(watch.run())
-        self._spawn(self._announce())
         while line := await self._reader.readline():
             self._take(line)
         log.info("the scheduler is gone; leaving %d attempts to the next one", len(self._carriers))
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _announce(self) -> None:
-        await self._services.api.wait_until_ready()
-        self._say(ReadyMessage(pid=os.getpid()))
 
     def _take(self, line: bytes) -> None:
         try:
@@ -105,7 +99,7 @@ class Child:
         if (message := self._next.pop(key, None)) is not None:
             self._begin(message)
 
-    def _say(self, message: FinishedMessage | ReadyMessage) -> None:
+    def _say(self, message: FinishedMessage) -> None:
         self._writer.write(message.model_dump_json().encode() + b"\n")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -123,32 +117,22 @@ class Child:
 
 
 async def _serve(descriptor: int, settings: SopSettings) -> None:
-    from airflow.configuration import conf
-    from airflow.executors.base_executor import get_execution_api_server_url
-
     connection = socket.socket(fileno=descriptor)
     # Steps outlive this process; one that held the socket would hide our death from the scheduler.
     connection.set_inheritable(False)
     reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LINE_LIMIT)
-    api = ExecutionApi(
-        get_execution_api_server_url(conf),
-        _token_maker(),
-    )
-    database = MetadataDb()
-    recorder = Recorder()
+    database, commit = MetadataDb(), GroupCommit()
     services = Services(
-        api=api,
+        ledger=Ledger(commit),
         database=database,
         runtime=await _runtime(settings),
         settings=settings,
-        recorder=recorder,
         token=_runner_token_maker(),
     )
     try:
         await Child(services, reader, writer).run()
     finally:
-        await api.close()
-        recorder.close()
+        commit.close()
         database.close()
 
 
@@ -156,22 +140,6 @@ async def _runtime(settings: SopSettings) -> Runtime:
     choice = await choose_runtime(settings.runtime, settings.of_runtimes())
     log.info("steps run on the %s runtime: %s", choice.name, choice.reason)
     return open_runtime(choice.name, settings.of_runtimes())
-
-
-def _token_maker() -> Callable[[str], str]:
-    """Return a function that makes an Execution API token for a task instance.
-
-    The child mints its own: a workload's token ends with the queue timeout, and an attempt that is
-    adopted days later needs one just the same. No token ever leaves this process but to the API.
-    """
-    from airflow.executors.base_executor import BaseExecutor
-
-    generator = BaseExecutor(parallelism=1).jwt_generator
-
-    def make(task_instance_id: str) -> str:
-        return str(generator.generate(extras={"sub": task_instance_id, "scope": "execution"}))
-
-    return make
 
 
 def _runner_token_maker() -> Callable[[AttemptKey, float | None], str]:

@@ -16,7 +16,7 @@ import sys
 
 from pydantic import BaseModel, ValidationError
 
-from airflow_sop_provider.executors.messages import FinishedMessage, ReadyMessage, decode
+from airflow_sop_provider.executors.messages import FinishedMessage, decode
 
 __all__ = ["ChildGone", "ChildLink"]
 
@@ -66,7 +66,7 @@ class ChildLink:
         except OSError as error:
             raise ChildGone(f"the executor's child (pid {self.pid}) does not take messages: {error}") from error
 
-    def receive(self) -> list[FinishedMessage | ReadyMessage]:
+    def receive(self) -> list[FinishedMessage]:
         """Return what the child has said since the last call, without waiting.
 
         :raises ChildGone: once everything said was returned and the child has ended.
@@ -102,10 +102,10 @@ class ChildLink:
             self._process.wait()
 
 
-def _message_of(line: bytes) -> FinishedMessage | ReadyMessage | None:
+def _message_of(line: bytes) -> FinishedMessage | None:
     try:
         message = decode(line)
     except ValidationError:
         log.exception("the executor's child said something that is no message: %r", line[:200])
         return None
-    return message if isinstance(message, FinishedMessage | ReadyMessage) else None
+    return message if isinstance(message, FinishedMessage) else None

@@ -19,7 +19,6 @@ __all__ = [
     "FinishedMessage",
     "FinishedState",
     "Identity",
-    "ReadyMessage",
     "RevokeMessage",
     "decode",
 ]
@@ -30,9 +29,9 @@ class _Message(BaseModel):
 
 
 class Identity(_Message):
-    """Who runs a task instance, as the Execution API's ``/run`` knows it.
+    """Who runs a task instance, as Airflow knows it.
 
-    ``/run`` is idempotent for one identity, so an attempt keeps the one it began with, whichever
+    Starting is idempotent for one identity, so an attempt keeps the one it began with, whichever
     process follows it later.
     """
 
@@ -74,7 +73,7 @@ FinishedState = Literal["reported", "elsewhere", "success", "failed"]
 
 
 class FinishedMessage(_Message):
-    """Nothing of this attempt is left to do here, and Airflow's API knows what it came to, or who knows.
+    """Nothing of this attempt is left to do here, and Airflow knows what it came to, or who knows.
 
     :param state: ``reported`` if Airflow has the attempt's state from us, ``elsewhere`` if another scheduler's executor
         carries the attempt: then there is nothing to tell; ``success`` or ``failed``, for the scheduler's event buffer,
@@ -90,18 +89,11 @@ class FinishedMessage(_Message):
     number: int = 0
 
 
-class ReadyMessage(_Message):
-    """The child is up and its first call into the API server has been answered."""
-
-    type: Literal["ready"] = "ready"
-    pid: int
+ChildMessage = Annotated[AttemptMessage | RevokeMessage | FinishedMessage, Field(discriminator="type")]
+_ADAPTER: TypeAdapter[AttemptMessage | RevokeMessage | FinishedMessage] = TypeAdapter(ChildMessage)
 
 
-ChildMessage = Annotated[AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage, Field(discriminator="type")]
-_ADAPTER: TypeAdapter[AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage] = TypeAdapter(ChildMessage)
-
-
-def decode(line: bytes) -> AttemptMessage | RevokeMessage | FinishedMessage | ReadyMessage:
+def decode(line: bytes) -> AttemptMessage | RevokeMessage | FinishedMessage:
     """Return the message of one line.
 
     :raises pydantic.ValidationError: if the line is no message.

@@ -1,10 +1,10 @@
-"""The few statements an executor runs against Airflow's metadata database.
+"""The few statements an executor runs against Airflow's metadata database at intervals.
 
 Executors belong to the scheduler and may use its database. Where the API would need one call per
-attempt, one statement here serves all of them: outputs of prerequisites, heartbeats, "is it still
-mine?", and the nudge that makes the scheduler look at a run whose step just ended (without it a
-finished step waits for its turn, 20 runs a loop). All statements run in one thread, so the event
-loop never waits for the database.
+attempt, one statement here serves all of them: heartbeats, "is it still mine?", and the nudge that
+makes the scheduler look at a run whose step just ended (without it a finished step waits for its
+turn, 20 runs a loop). All statements run in one thread, so the event loop never waits for the
+database. An attempt's begin and end have a thread and transactions of their own (`ledger.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from uuid import UUID
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XCOM_RETURN_KEY, XComModel
 from airflow.sdk import timezone
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
@@ -27,24 +26,14 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from airflow_sop_provider.runs.tasks import by_task
-from airflow_sop_provider.store.audit_append import ChainBusyError
-
-__all__ = ["MEMORY_XCOM_KEY", "MetadataDb", "XComValues"]
+__all__ = ["MetadataDb", "nudge"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-XComValues = dict[str, Any]
-"""Step id -> outputs; of a mapped step the list of its instances' outputs, in map order."""
-
-MEMORY_XCOM_KEY = "sop_memory_bytes"
-"""XCom in which a retry after a resource failure remembers its larger memory limit."""
-
 _CHUNK = 500
 _BUSY_RETRIES = 5
-_AWAY_SECONDS = 2.0
 
 
 class MetadataDb:
@@ -59,43 +48,6 @@ class MetadataDb:
 
     async def _run(self, work: Callable[[Session], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _in_session, work)
-
-    async def _run_until_answered(self, work: Callable[[Session], T]) -> T:
-        """Run what an attempt cannot go on without: while the database is away, the attempt waits."""
-        while True:
-            try:
-                return await self._run(work)
-            except OperationalError as error:
-                log.warning("the metadata database did not answer, trying again: %s", error)
-                await asyncio.sleep(_AWAY_SECONDS)
-
-    async def transaction(self, work: Callable[[Session], T]) -> T:
-        """Return what ``work`` gives, once it is committed; it may be run again, and waits while the database is away.
-
-        :raises Exception: what ``work`` raises.
-        """
-        while True:
-            try:
-                return await self._run_until_answered(work)
-            except ChainBusyError as error:
-                log.warning("trying again: %s", error)
-
-    async def outputs(
-        self, dag_id: str, run_id: str, task_ids: Collection[str], *, own: tuple[str, int]
-    ) -> tuple[XComValues, int | None]:
-        """Return the outputs of tasks of one run, and the memory limit an earlier try asked for.
-
-        :param own: task id and map index of the attempt itself.
-        """
-
-        def work(session: Session) -> tuple[XComValues, int | None]:
-            rows = session.execute(_outputs_query(dag_id, run_id, {*task_ids, own[0]})).all()
-            memory = [v for t, m, k, v in rows if k == MEMORY_XCOM_KEY and (t, m) == own]
-            # Raw, because the API stores what it is given: decoding again would turn the text "1" into 1.
-            values = [(t, m, v) for t, m, k, v in rows if k == XCOM_RETURN_KEY and t in task_ids]
-            return by_task(values), (int(memory[0]) if memory else None)
-
-        return await self._run_until_answered(work)
 
     async def heartbeat(self, task_instance_ids: Collection[str]) -> None:
         """Tell Airflow that these task instances are alive, so that it does not fail them."""
@@ -124,38 +76,28 @@ class MetadataDb:
 
         return await self._run(work)
 
-    async def run_states(self, dag_id: str, run_id: str) -> set[tuple[str, str | None]]:
-        """Return (task id, state) of the task instances of one run, each pair once."""
-
-        def work(session: Session) -> set[tuple[str, str | None]]:
-            query = select(TaskInstance.task_id, TaskInstance.state).where(
-                TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id
-            )
-            return {(task_id, state) for task_id, state in session.execute(query)}
-
-        return await self._run_until_answered(work)
-
     async def nudge(self, runs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         """Have the scheduler examine these runs, (dag id, run id), in its next loop; return those that are locked.
 
         A scheduler is examining them just now, and may have seen them as they were before: try again.
         """
-        keys = sorted(set(runs))
+        return await self._run(lambda session: nudge(session, runs))
 
-        def work(session: Session) -> set[tuple[str, str]]:
-            wanted = (tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
-            query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(*wanted)
-            found = {number: (dag_id, run_id) for number, dag_id, run_id in session.execute(query)}
-            free = _unlocked(session, DagRun.id, DagRun.id.in_(found))
-            session.execute(
-                update(DagRun)
-                .where(DagRun.id.in_(free))
-                .values(last_scheduling_decision=None)
-                .execution_options(synchronize_session=False)
-            )
-            return {key for number, key in found.items() if number not in free}
 
-        return await self._run(work)
+def nudge(session: Session, runs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Do `MetadataDb.nudge` as a part of a transaction."""
+    keys = sorted(set(runs))
+    wanted = (tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
+    query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(*wanted)
+    found = {number: (dag_id, run_id) for number, dag_id, run_id in session.execute(query)}
+    free = _unlocked(session, DagRun.id, DagRun.id.in_(found))
+    session.execute(
+        update(DagRun)
+        .where(DagRun.id.in_(free))
+        .values(last_scheduling_decision=None)
+        .execution_options(synchronize_session=False)
+    )
+    return {key for number, key in found.items() if number not in free}
 
 
 def _unlocked(session: Session, column: Any, *conditions: Any) -> list[Any]:
@@ -178,19 +120,6 @@ def _in_session(work: Callable[[Session], T]) -> T:
             if attempt == _BUSY_RETRIES - 1:
                 raise
     raise AssertionError("unreachable")
-
-
-def _outputs_query(dag_id: str, run_id: str, task_ids: Collection[str]) -> Any:
-    return (
-        select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
-        .where(
-            XComModel.dag_id == dag_id,
-            XComModel.run_id == run_id,
-            XComModel.task_id.in_(task_ids),
-            XComModel.key.in_((XCOM_RETURN_KEY, MEMORY_XCOM_KEY)),
-        )
-        .order_by(XComModel.task_id, XComModel.map_index)
-    )
 
 
 def _chunks(task_instance_ids: Collection[str]) -> Iterator[list[UUID]]:

@@ -1,7 +1,7 @@
 """`SopExecutor`: hands attempts to one asynchronous child process and reports what they came to.
 
-The scheduler's process keeps no more than a table of what is running. All waiting, all calls to the
-API server and all containers live in the child (`child.py`), so the scheduler's loop never waits
+The scheduler's process keeps no more than a table of what is running. All waiting, all transactions
+and all containers live in the child (`child.py`), so the scheduler's loop never waits
 for a step, and thousands of steps cost no process each on Airflow's side (design, sections 3-4).
 """
 
@@ -86,8 +86,7 @@ class SopExecutor(BaseExecutor):
             self._replace_child(gone)
             return
         for message in messages:
-            if isinstance(message, FinishedMessage):
-                self._finished(message)
+            self._finished(message)
 
     def _finished(self, message: FinishedMessage) -> None:
         attempt = self._attempts.get(message.task_instance_id)

@@ -1,6 +1,6 @@
 """An attempt carried from the queue to its verdict on the Kubernetes runtime: pods that never start use no attempt.
 
-The Execution API and the metadata database are stand-ins that record; tests/integration has the real ones.
+What is written of it is kept by a stand-in; test_ledger.py has the real tables, tests/integration all of it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from airflow_sop_provider.contract import AttemptKey, StepPayload, Verdict, cont
 from airflow_sop_provider.contract.portable import start_command
 from airflow_sop_provider.engine import retries
 from airflow_sop_provider.executors import attempt_carrier
+from airflow_sop_provider.executors.airflow_states import Report, Superseded
 from airflow_sop_provider.executors.attempt_carrier import AttemptCarrier, Services
-from airflow_sop_provider.executors.execution_api import Superseded
+from airflow_sop_provider.executors.ledger import Begun, RecordingError
 from airflow_sop_provider.executors.messages import AttemptMessage, Identity
+from airflow_sop_provider.executors.upstream import Upstream
 from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd
 from tests.runtimes.fake_kubernetes import FakeKubernetes
@@ -35,71 +37,51 @@ STEP = {"id": "a", "compute": {"v": "1"}}
 PAYLOAD = StepPayload(kind="step", sop="s", version="1", digest="d", step=STEP, max_retries=3)
 
 
-class RecordingApi:
-    """Stands for the Execution API."""
+class RecordingLedger:
+    """Stands for Airflow's and the engine's tables: keeps what is written."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, Any]] = []
-        self.superseded: str | None = None
-
-    async def start(self, *_: object) -> dict[str, Any]:
-        if self.superseded:
-            raise Superseded(self.superseded)
-        return {"dag_run": {"conf": {}}, "max_tries": 3}
-
-    async def set_xcom(self, *_: object, value: Any, **__: object) -> None:
-        self.said.append(("xcom", value))
-
-    async def succeed(self, _: str) -> None:
-        self.said.append(("success", None))
-
-    async def fail(self, _: str) -> None:
-        self.said.append(("failed", None))
-
-    async def retry(self, _: str, *, delay_seconds: float, reason: str) -> None:
-        self.said.append(("retry", delay_seconds))
-
-
-class EmptyDatabase:
-    """Stands for the metadata database: no outputs of other steps."""
-
-    async def outputs(self, *_: object, **__: object) -> tuple[dict[str, Any], None]:
-        return {}, None
-
-    async def nudge(self, _: object) -> set[tuple[str, str]]:
-        return set()
-
-
-class RecordingRecorder:
-    """Stands for the engine's tables: keeps what is recorded."""
-
-    def __init__(self) -> None:
         self.begun: list[AttemptBegin] = []
         self.ended: list[AttemptEnd] = []
+        self.superseded: str | None = None
+        self.broken: Exception | None = None
 
-    async def begin(self, begin: AttemptBegin) -> None:
-        self.begun.append(begin)
+    async def begin(self, *given: Any, **_: object) -> Begun:
+        if self.superseded:
+            raise Superseded(self.superseded)
+        if self.broken:
+            raise self.broken
+        self.begun.append(given[2])
+        return Begun({"dag_run": {"conf": {}}, "max_tries": 3}, Upstream({}, None, frozenset()))
 
-    async def end(self, end: AttemptEnd) -> None:
-        self.ended.append(end)
+    async def end(self, _: AttemptKey, report: Report, fact: AttemptEnd) -> bool:
+        self.said += [("xcom", output.value) for output in report.outputs]
+        self.said.append((report.state, report.retry_delay_seconds))
+        self.ended.append(fact)
+        return True
+
+    async def record(self, fact: AttemptEnd) -> None:
+        self.ended.append(fact)
+
+    async def refuse(self, *_: object) -> None:
+        self.said.append(("refused", None))
 
 
 class Case:
     """One attempt on a cluster."""
 
     def __init__(self, cluster: FakeKubernetes, runtime: KubernetesRuntime, log: Path) -> None:
-        self.cluster, self.api, self.log, self.runtime = cluster, RecordingApi(), log, runtime
-        self.recorder = RecordingRecorder()
+        self.cluster, self.ledger, self.log, self.runtime = cluster, RecordingLedger(), log, runtime
         self.carrier = self.carrier_of(KEY)
 
     def carrier_of(self, key: AttemptKey, *, step: dict[str, Any] = STEP, **options: Any) -> AttemptCarrier:
         settings = replace(read_settings(), namespace="steps", **options)
         services = Services(
-            api=self.api,  # type: ignore[arg-type]
-            database=EmptyDatabase(),  # type: ignore[arg-type]
+            ledger=self.ledger,  # type: ignore[arg-type]
+            database=None,  # type: ignore[arg-type]
             runtime=self.runtime,
             settings=settings,
-            recorder=self.recorder,  # type: ignore[arg-type]
             token=lambda key, seconds: "token",
         )
         identity = Identity(hostname="h", unixname="u", pid=1)
@@ -142,7 +124,7 @@ async def test_a_pod_that_never_started_is_made_again_and_no_attempt_is_used(cas
     await case.cluster.end(NAME, 0, verdict)
     assert (await carrying).state == "reported"
     await case.carrier.clean_up()
-    assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
+    assert case.ledger.said == [("xcom", {"v": 1}), ("success", None)]
     assert any("no attempt used" in event for event in case.events())
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
 
@@ -163,7 +145,7 @@ async def test_a_step_that_names_an_image_is_carried_like_every_other(case: Case
     await case.cluster.end(NAME, 0, Verdict(status="succeeded", outputs={"v": 1}).model_dump_json())
     assert (await carrying).state == "reported"
     await carrier.clean_up()
-    assert case.api.said == [("xcom", {"v": 1}), ("success", None)]
+    assert case.ledger.said == [("xcom", {"v": 1}), ("success", None)]
     assert (case.cluster.pods, case.cluster.secrets) == ({}, {})
 
 
@@ -173,7 +155,7 @@ async def test_a_quota_that_stays_full_is_a_failure_in_the_end(case: Case, monke
         (403, "Forbidden", "exceeded quota") if (verb, path) == ("POST", "pods") else None
     )
     assert (await case.carrier.carry()).state == "reported", "the executor has done its part"
-    assert case.api.said == [("failed", None)]
+    assert case.ledger.said == [("failed", None)]
     assert any("never started within" in event for event in case.events())
 
 
@@ -185,7 +167,7 @@ async def test_an_attempt_is_stopped_while_it_waits_for_room(case: Case, monkeyp
     await until(lambda: NAME not in case.cluster.pods)
     await case.carrier.stop("Airflow set the task instance to failed")
     assert (await carrying).state == "failed"
-    assert case.api.said == []
+    assert case.ledger.said == []
 
 
 async def test_a_crash_of_a_pod_is_a_try(case: Case) -> None:
@@ -194,7 +176,7 @@ async def test_a_crash_of_a_pod_is_a_try(case: Case) -> None:
     await case.cluster.run(NAME)
     await case.cluster.end(NAME, 139, "")
     await carrying
-    assert case.api.said == [("retry", 1.0)]
+    assert case.ledger.said == [("up_for_retry", 1.0)]
 
 
 @pytest.mark.parametrize(
@@ -202,9 +184,16 @@ async def test_a_crash_of_a_pod_is_a_try(case: Case) -> None:
     [("running", "elsewhere"), ("success", "success"), ("failed", "failed"), ("restarting", "failed")],
 )
 async def test_an_attempt_that_is_not_ours_any_more_is_left_alone(case: Case, state: str, told: str) -> None:
-    case.api.superseded = state
+    case.ledger.superseded = state
     assert (await case.carrier.carry()).state == told
-    assert (case.cluster.pods, case.api.said) == ({}, [])
+    assert (case.cluster.pods, case.ledger.said) == ({}, [])
+
+
+async def test_an_attempt_that_cannot_be_recorded_never_starts_and_its_log_says_why(case: Case) -> None:
+    case.ledger.broken = RecordingError("the engine's tables did not take it: no such table")
+    assert (await case.carrier.carry()).state == "failed"
+    assert (case.cluster.pods, case.ledger.said) == ({}, [("refused", None)])
+    assert any("no such table" in event for event in case.events())
 
 
 async def _carried(case: Case, carrier: AttemptCarrier, name: str, exit_code: int, message: str = "") -> None:
@@ -224,7 +213,7 @@ async def test_a_failed_attempt_is_kept_if_the_site_wants_it_and_its_retry_has_a
     name = container_name(second)
     succeeded = Verdict(status="succeeded", outputs={"v": 1}).model_dump_json()
     await _carried(case, case.carrier_of(second, keep_failed_seconds=3600.0), name, 0, succeeded)
-    assert case.api.said == [("retry", 1.0), ("xcom", {"v": 1}), ("success", None)]
+    assert case.ledger.said == [("up_for_retry", 1.0), ("xcom", {"v": 1}), ("success", None)]
     assert (set(case.cluster.pods), set(case.cluster.secrets)) == ({NAME}, {NAME}), "what succeeded is removed at once"
 
 

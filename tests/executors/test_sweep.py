@@ -65,11 +65,10 @@ def sweep_of(instances: TaskInstances) -> Any:
     def make(runtime: Runtime, *, keep: float = 0.0, carried: tuple[str, ...] = ()) -> Sweep:
         settings = replace(read_settings(), keep_failed_seconds=keep)
         services = Services(
-            api=None,  # type: ignore[arg-type]
+            ledger=None,  # type: ignore[arg-type]
             database=instances,  # type: ignore[arg-type]
             runtime=runtime,
             settings=settings,
-            recorder=None,  # type: ignore[arg-type]
             token=lambda key, seconds: "token",
         )
         carriers: dict[str, Any] = {task_instance(name): None for name in carried}

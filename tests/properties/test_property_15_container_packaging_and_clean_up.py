@@ -81,7 +81,7 @@ async def test_logs_and_usage_are_stored_before_the_pod_is_deleted(said: list[st
 
             def at_deletion(verb: str, path: str) -> None:
                 if (verb, path) == ("DELETE", f"pods/{NAME}"):
-                    stored.append((case.events(), [end.usage for end in case.recorder.ended]))
+                    stored.append((case.events(), [end.usage for end in case.ledger.ended]))
 
             cluster.refuse = at_deletion
             cluster.logs[NAME] = [(f"2026-01-01T00:00:00.{n:09}Z", text) for n, text in enumerate(said)]
