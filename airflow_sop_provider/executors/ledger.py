@@ -23,6 +23,7 @@ from airflow_sop_provider.executors.upstream import Upstream, read_upstream
 from airflow_sop_provider.runs import approvals
 from airflow_sop_provider.runs.opening import opened
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
+from airflow_sop_provider.store.audit_append import gathered
 
 __all__ = ["Begun", "Ledger", "RecordingError"]
 
@@ -153,14 +154,16 @@ class Ledger:
 
 
 def _begin(session: Session, begin: AttemptBegin) -> None:
-    execution = opened(session, begin.key.sop, begin.key.run_id)
-    if execution is None:
-        key = begin.key
-        raise LookupError(f"Airflow has no run {key.run_id} of {key.sop}, or its tasks are no steps of an SOP")
-    begin_attempt(session, execution, begin)
+    key = begin.key
+    with gathered(session):
+        execution = opened(session, key.sop, key.run_id)
+        if execution is None:
+            raise LookupError(f"Airflow has no run {key.run_id} of {key.sop}, or its tasks are no steps of an SOP")
+        begin_attempt(session, execution, begin)
 
 
 def _end(session: Session, end: AttemptEnd) -> None:
-    execution = opened(session, end.key.sop, end.key.run_id)
-    if execution is not None:
-        end_attempt(session, execution, end)
+    with gathered(session):
+        execution = opened(session, end.key.sop, end.key.run_id)
+        if execution is not None:
+            end_attempt(session, execution, end)

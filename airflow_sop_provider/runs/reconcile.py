@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.runs.closing import close_run
 from airflow_sop_provider.runs.opening import open_run
+from airflow_sop_provider.store.audit_append import gathered
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 from airflow_sop_provider.store.executions import set_status
 
@@ -111,7 +112,7 @@ def _each(sessions: Sessions, ids: Iterable[int], work: Callable[[Session, int],
     done = 0
     for number in ids:
         try:
-            with sessions() as session:
+            with sessions() as session, gathered(session):
                 done += work(session, number)
         except Exception:
             _LOG.exception("execution %s could not be followed; trying again", number)

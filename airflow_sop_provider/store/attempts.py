@@ -21,7 +21,7 @@ from airflow_sop_provider.contract.verdict import Usage
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store import outbox
 from airflow_sop_provider.store.audit_append import append
-from airflow_sop_provider.store.base import insert_if_absent, utc_now
+from airflow_sop_provider.store.base import insert_if_absent, now_is, utc_now
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 from airflow_sop_provider.store.executions import reopen_execution, set_status
 
@@ -98,9 +98,6 @@ def find_attempt(session: Session, key: AttemptKey) -> AttemptRow | None:
 
 def begin_attempt(session: Session, execution: ExecutionRow, begin: AttemptBegin) -> AttemptRow:
     """Record that an attempt begins; the first one of an execution makes it RUNNING."""
-    known = find_attempt(session, begin.key)
-    if known is not None:
-        return known
     is_new = insert_if_absent(session, AttemptRow, _values(execution, begin))
     row = find_attempt(session, begin.key)
     assert row is not None, "it was inserted, by us or by another process just now"
@@ -121,15 +118,17 @@ def end_attempt(session: Session, execution: ExecutionRow, end: AttemptEnd) -> b
     if row is None or row.ended_at is not None:
         return False
     record_events(session, execution, row, end.events)
+    values = _end_values(end)
     done = session.execute(
         update(AttemptRow)
         .where(AttemptRow.id == row.id, AttemptRow.ended_at.is_(None))
-        .values(**_end_values(end))
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
-    session.refresh(row)
     if done.rowcount != 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+        session.refresh(row)
         return False
+    now_is(row, values)
     session.execute(
         update(ExecutionRow)
         .where(ExecutionRow.id == execution.id)
@@ -163,10 +162,11 @@ def record_events(
         if events:
             _touch(session, attempt, now)
         return int(seen)
+    values = {"events_seen": seen + len(fresh), "heartbeat_at": now}
     moved = session.execute(
         update(AttemptRow)
         .where(AttemptRow.id == attempt.id, AttemptRow.events_seen == seen)
-        .values(events_seen=seen + len(fresh), heartbeat_at=now)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
     if moved.rowcount != 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
@@ -174,14 +174,14 @@ def record_events(
         return attempt.events_seen  # somebody else stored some just now; the sender sends again what is missing
     said = [_event_entry(attempt, execution, event) for event in fresh if event.get("event") not in _NOT_STORED]
     append(session, execution.name, said)
-    session.refresh(attempt)
+    now_is(attempt, values)
     return int(seen) + len(fresh)
 
 
 def _touch(session: Session, attempt: AttemptRow, now: datetime) -> None:
     alive = update(AttemptRow).where(AttemptRow.id == attempt.id).values(heartbeat_at=now)
     session.execute(alive.execution_options(synchronize_session=False))
-    session.refresh(attempt)
+    now_is(attempt, {"heartbeat_at": now})
 
 
 def _values(execution: ExecutionRow, begin: AttemptBegin) -> dict[str, Any]:

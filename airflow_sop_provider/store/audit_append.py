@@ -2,12 +2,14 @@
 
 A chain has one head, and whoever appends moves it: on PostgreSQL the chain's row is locked meanwhile, on SQLite the
 head is moved only if it is still the one that was read, and tried again otherwise. Entries are stored in the caller's
-transaction, so that a fact and its entry are there together or not at all.
+transaction, so that a fact and its entry are there together or not at all. A transaction of several facts moves each
+head once: `gathered`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
@@ -19,9 +21,10 @@ from airflow_sop_provider.audit.masking import Masker
 from airflow_sop_provider.store.audit_tables import AuditChainRow, AuditEntryRow
 from airflow_sop_provider.store.base import insert_if_absent
 
-__all__ = ["ChainBusyError", "append"]
+__all__ = ["ChainBusyError", "append", "gathered"]
 
 _TRIES = 50
+_GATHERED = "sop_audit_gathered"
 
 
 class ChainBusyError(RuntimeError):
@@ -34,6 +37,11 @@ class _Head(NamedTuple):
     head: str | None
 
 
+class _Said(NamedTuple):
+    fields: AuditFields
+    masker: Masker | None
+
+
 def append(session: Session, chain: str, said: Sequence[AuditFields], *, masker: Masker | None = None) -> None:
     """Append entries to a chain, which begins with them if there is none of that name.
 
@@ -43,9 +51,34 @@ def append(session: Session, chain: str, said: Sequence[AuditFields], *, masker:
     """
     if not said:
         return
+    waiting: dict[str, list[_Said]] | None = session.info.get(_GATHERED)
+    entries = [_Said(fields, masker) for fields in said]
+    if waiting is None:
+        _append_now(session, chain, entries)
+    else:
+        waiting.setdefault(chain, []).extend(entries)
+
+
+@contextmanager
+def gathered(session: Session) -> Iterator[None]:
+    """Append what is said within the block at its end, in its order; nothing if the block raises.
+
+    :raises ChainBusyError: others appended all the time.
+    """
+    waiting: dict[str, list[_Said]] = {}
+    session.info[_GATHERED] = waiting
+    try:
+        yield
+    finally:
+        del session.info[_GATHERED]
+    for chain, entries in waiting.items():
+        _append_now(session, chain, entries)
+
+
+def _append_now(session: Session, chain: str, said: Sequence[_Said]) -> None:
     for _ in range(_TRIES):
         head = _head(session, chain)
-        entries = list(_chained(chain, head, said, masker))
+        entries = list(_chained(chain, head, said))
         moved = session.execute(
             update(AuditChainRow)
             .where(AuditChainRow.id == head.id, AuditChainRow.seq == head.seq)
@@ -68,9 +101,9 @@ def _head(session: Session, chain: str) -> _Head:
     return _Head(*found)
 
 
-def _chained(chain: str, head: _Head, said: Iterable[AuditFields], masker: Masker | None) -> Iterable[Entry]:
+def _chained(chain: str, head: _Head, said: Iterable[_Said]) -> Iterable[Entry]:
     seq, previous = head.seq, head.head
-    for fields in said:
+    for fields, masker in said:
         seq += 1
         entry = chain_entry(chain, previous, seq, fields, masker=masker)
         previous = entry.hash

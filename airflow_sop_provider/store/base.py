@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["ID", "ID_LENGTH", "Base", "JsonValue", "UtcDateTime", "insert_if_absent", "utc_now"]
+__all__ = ["ID", "ID_LENGTH", "Base", "JsonValue", "UtcDateTime", "insert_if_absent", "now_is", "utc_now"]
 
 ID_LENGTH = 250
 """Characters of a DAG id, run id or task id, as in Airflow's own tables."""
@@ -73,6 +74,12 @@ def insert_if_absent(session: Session, table: type[Base], values: Mapping[str, A
     statement = make(table).values(**values).on_conflict_do_nothing()
     done = session.execute(statement)
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]  # of a cursor's result, which an INSERT has
+
+
+def now_is(row: Base, values: Mapping[str, Any]) -> None:
+    """Tell an object what an UPDATE has just given its row, which saves reading it again."""
+    for name, value in values.items():
+        set_committed_value(row, name, value)
 
 
 def utc_now() -> datetime:

@@ -21,7 +21,7 @@ from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.engine.pools import BATCH_KEY
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
 from airflow_sop_provider.store.audit_append import append
-from airflow_sop_provider.store.base import insert_if_absent, utc_now
+from airflow_sop_provider.store.base import insert_if_absent, now_is, utc_now
 from airflow_sop_provider.store.execution_tables import DocumentRow, ExecutionRow
 
 __all__ = [
@@ -74,9 +74,6 @@ def open_execution(
 
     :param document: the SOP's text, None where it is not at hand.
     """
-    known = find_execution(session, facts.sop, facts.run_id)
-    if known is not None:
-        return known
     if document is not None:
         _keep_document(session, context, document)
     is_new = insert_if_absent(session, ExecutionRow, _values(facts, context))
@@ -178,8 +175,11 @@ def _moved(session: Session, row: ExecutionRow, old: ExecutionStatus, changes: M
         .values(**changes)
         .execution_options(synchronize_session=False)
     )
-    session.refresh(row)
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+    if done.rowcount != 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
+        session.refresh(row)
+        return False
+    now_is(row, changes)
+    return True
 
 
 def _values(facts: RunFacts, context: ExecutionContext) -> dict[str, Any]:

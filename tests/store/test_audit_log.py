@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, event, select, update
 
 from airflow_sop_provider.audit.archive import build_archive
 from airflow_sop_provider.audit.entries import AuditFields
 from airflow_sop_provider.audit.verify import verify_path
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
-from airflow_sop_provider.store.audit_append import append
+from airflow_sop_provider.store.audit_append import append, gathered
 from airflow_sop_provider.store.audit_digests import (
     BROKEN,
     count_undigested,
@@ -33,7 +34,7 @@ from airflow_sop_provider.store.audit_retention import (
 )
 from airflow_sop_provider.store.executions import close_execution, open_execution
 from airflow_sop_provider.store.tables import AuditChainRow, AuditDigestRow, AuditEntryRow, ExecutionRow, OutboxRow
-from tests.store.facts import attempt_key, context_of, run_facts
+from tests.store.facts import attempt_key, context_of, entries_of, run_facts
 
 SOP = "software-licence-review"
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -205,3 +206,34 @@ def test_nobody_sees_what_they_may_not(session):
         f"{SOP}/manual__1"
     }
     assert HOLDS in {entry.execution for entry in query_entries(session, AuditFilter()).entries}
+
+
+def test_what_a_transaction_says_is_gathered_and_moves_each_head_once(session) -> None:
+    moves: list[str] = []
+
+    def count(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("UPDATE sop_audit_chain"):
+            moves.append(statement)
+
+    note = AuditFields(kind="note", component="engine", message="one")
+    event.listen(session.get_bind(), "before_cursor_execute", count)
+    with gathered(session):
+        for chain in ("~a", "~b", "~a"):
+            append(session, chain, [note, replace(note, message="two")])
+        assert entries_of(session, "~a") == []
+    assert [entry.message for entry in entries_of(session, "~a")] == ["one", "two", "one", "two"]
+    assert [entry.message for entry in entries_of(session, "~b")] == ["one", "two"]
+    assert len(moves) == 2
+    append(session, "~a", [note])
+    assert len(entries_of(session, "~a")) == 5, "after the block as ever"
+
+
+def test_what_was_gathered_is_not_appended_if_the_transaction_fails(session) -> None:
+    def work() -> None:
+        with gathered(session):
+            append(session, "~a", [AuditFields(kind="note", component="engine", message="one")])
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        work()
+    assert entries_of(session, "~a") == []
