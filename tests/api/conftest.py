@@ -10,6 +10,7 @@ from airflow.api_fastapi.app import create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
 from airflow.models.dagbundle import DagBundleModel
+from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
@@ -58,11 +59,13 @@ def chain(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> s
 
 @pytest.fixture
 def empty_tables(airflow_database: None) -> Iterator[None]:
-    """Every test begins with the engine's tables empty."""
+    """Every test begins with the engine's tables empty, and without a run of Airflow's."""
     yield
     with create_session() as session:
         for table in reversed(metadata.sorted_tables):
             session.execute(delete(table))
+        for model in (TaskInstance, DagRun):  # what refers to them goes with them
+            session.execute(delete(model))
     overrun._not_before.clear()  # SQLite gives the numbers of deleted rows again; executions are never deleted
 
 

@@ -57,6 +57,12 @@ def test_nobody_gets_nothing(client, chain) -> None:
         assert client.request(method, V1 + path, json={}).status_code == 401, path
 
 
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_no_test_leaves_a_run_to_the_next(admin, chain, turn) -> None:
+    assert submit(admin, chain).status_code == 201
+    assert runs(chain) == 1
+
+
 def test_a_viewer_reads_and_starts_nothing(signed_in, admin, chain) -> None:
     made = submit(admin, chain)
     viewer = signed_in("viewer")

@@ -15,6 +15,8 @@ from airflow_sop_provider.evals.parity import ImpossibleMode, in_mode
 from airflow_sop_provider.sop.loader import check_text
 from tests.runner.agents.conftest import fleet_of
 
+pytestmark = pytest.mark.slow
+
 SOP: dict[str, Any] = {
     "sop": "vendor", "version": "1.0.0", "title": "Vendor",
     "inputs": {"vendor": {"type": "string", "default": "V-1"}},

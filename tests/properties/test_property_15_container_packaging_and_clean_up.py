@@ -25,7 +25,7 @@ from tests.executors.test_attempt_on_kubernetes import NAME, Case
 from tests.properties.pods import assignments, spec_of, steps_settings
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,7 +19,7 @@ from airflow_sop_provider.runtimes.kubernetes import KubernetesRuntime
 from tests.properties.pods import assignments, spec_of, steps_settings
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 _HOSTS = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers", "hostAliases")
 

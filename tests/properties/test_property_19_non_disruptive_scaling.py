@@ -23,7 +23,7 @@ from tests.executors.attempts import RecordingLink, workload
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.test_kubernetes import attempt
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SUCCEEDED = Verdict(status="succeeded").model_dump_json()
 doings = st.lists(st.tuples(st.sampled_from(["up", "down", "start", "start", "end"]), st.integers(0, 99)), max_size=12)

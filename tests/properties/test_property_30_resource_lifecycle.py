@@ -28,7 +28,7 @@ from tests.properties.pods import assignments, spec_of, steps_settings
 from tests.runtimes.fake_kubernetes import FakeKubernetes
 from tests.runtimes.helpers import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @settings(max_examples=100, deadline=None)
