@@ -57,6 +57,14 @@ def test_limits_retries_and_priority(dag):
     assert payload_of(history).timeout_seconds == 600
 
 
+@pytest.mark.parametrize(("cpu", "slots"), [("250m", 1), ("600m", 3), ("4", 16)])
+def test_a_task_takes_as_many_slots_of_its_pool_as_its_step_has_quarters_of_a_core(cpu, slots):
+    dag = dag_of(VENDOR.replace("cpu: 250m", f"cpu: {cpu}"))
+    taken = {task.task_id: task.pool_slots for task in dag.tasks}
+    assert taken.pop("each_items") == 1, "evaluating a list is nobody's requirement"
+    assert set(taken.values()) == {slots}
+
+
 def test_a_task_gets_what_its_step_names_and_no_more(dag):
     history, score, judge = (payload_of(dag.get_task(name)) for name in ("history", "score", "judge"))
     assert history.data_sources == {"vendors": {"server": "vendor-master", "tools": ["bank_history"]}}
