@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -67,9 +68,10 @@ class Ledger:
 
         def work(session: Session) -> Begun:
             context = airflow_states.start(session, key.task_instance_id, identity)
-            if fact is not None:
-                _begin(session, fact)
-            return Begun(context, read_upstream(session, key, reads, states=states))
+            upstream = read_upstream(session, key, reads, states=states)
+            if fact is not None:  # recorded is the limit that it runs with
+                _begin(session, replace(fact, memory_bytes=upstream.memory_bytes or fact.memory_bytes))
+            return Begun(context, upstream)
 
         try:
             return await self._commit.run(work, task_instance=key.task_instance_id)

@@ -90,6 +90,9 @@ async def test_a_retry_keeps_its_memory_for_the_next_try(ledger: Ledger, queued:
         ti.state, ti.try_number = "queued", 2
         second = key.model_copy(update={"attempt": 2, "task_instance_id": str(ti.id)})
     assert (await _begin(ledger, second)).upstream.memory_bytes == 4096
+    with create_session() as session:
+        stored = [find_attempt(session, one) for one in (key, second)]
+        assert [attempt and attempt.memory_bytes for attempt in stored] == [None, 4096], "what each ran with"
 
 
 async def test_a_step_is_given_what_it_reads(ledger: Ledger, queued: Queue) -> None:
