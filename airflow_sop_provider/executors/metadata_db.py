@@ -85,19 +85,21 @@ class MetadataDb:
 
 
 def nudge(session: Session, runs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Do `MetadataDb.nudge` as a part of a transaction."""
-    keys = sorted(set(runs))
-    wanted = (tuple_(DagRun.dag_id, DagRun.run_id).in_(keys), DagRun.state == DagRunState.RUNNING)
-    query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(*wanted)
-    found = {number: (dag_id, run_id) for number, dag_id, run_id in session.execute(query)}
-    free = _unlocked(session, DagRun.id, DagRun.id.in_(found))
-    session.execute(
+    """Do `MetadataDb.nudge` as a part of a transaction: one statement, as it is a part of every step's end."""
+    keys = set(runs)
+    wanted = (tuple_(DagRun.dag_id, DagRun.run_id).in_(sorted(keys)), DagRun.state == DagRunState.RUNNING)
+    free = select(DagRun.id).where(*wanted).with_for_update(skip_locked=True, key_share=True)
+    nudged = session.execute(
         update(DagRun)
         .where(DagRun.id.in_(free))
         .values(last_scheduling_decision=None)
+        .returning(DagRun.dag_id, DagRun.run_id)
         .execution_options(synchronize_session=False)
     )
-    return {key for number, key in found.items() if number not in free}
+    if not (left := keys - {(dag_id, run_id) for dag_id, run_id in nudged}):
+        return set()
+    running = session.execute(select(DagRun.dag_id, DagRun.run_id).where(*wanted))
+    return left & {(dag_id, run_id) for dag_id, run_id in running}  # what is over needs no scheduler
 
 
 def _unlocked(session: Session, column: Any, *conditions: Any) -> list[Any]:

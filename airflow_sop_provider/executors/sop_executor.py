@@ -19,6 +19,7 @@ from airflow_sop_provider.contract import AttemptKey
 from airflow_sop_provider.contract.payload import PAYLOAD_KEY
 from airflow_sop_provider.executors.child_link import ChildGone, ChildLink
 from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage, Identity, RevokeMessage
+from airflow_sop_provider.executors.sqlite_clock import use_precise_now
 
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
@@ -47,6 +48,7 @@ class SopExecutor(BaseExecutor):
 
     def start(self) -> None:
         """Start the child process."""
+        use_precise_now()
         self._link = ChildLink()
 
     # -- work in ---------------------------------------------------------------------------------

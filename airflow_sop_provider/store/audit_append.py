@@ -86,7 +86,8 @@ def _append_now(session: Session, chain: str, said: Sequence[_Said]) -> None:
             .execution_options(synchronize_session=False)
         )
         if moved.rowcount == 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
-            session.execute(insert(AuditEntryRow), [_row(head.id, entry) for entry in entries])
+            # Into the table, not as objects: those would be one statement for each set of fields that are not None.
+            session.execute(insert(AuditEntryRow.__table__), [_row(head.id, entry) for entry in entries])
             return
     raise ChainBusyError(f"the audit chain {chain} is appended to by others all the time")
 

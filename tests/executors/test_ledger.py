@@ -19,6 +19,7 @@ from airflow_sop_provider.executors.airflow_states import Output, OutputsRefused
 from airflow_sop_provider.executors.group_commit import GroupCommit
 from airflow_sop_provider.executors.ledger import Begun, Ledger, RecordingError
 from airflow_sop_provider.executors.messages import Identity
+from airflow_sop_provider.executors.metadata_db import MetadataDb
 from airflow_sop_provider.executors.upstream import MEMORY_XCOM_KEY
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, find_attempt
 from airflow_sop_provider.store.tables import metadata
@@ -73,6 +74,25 @@ async def test_both_know_of_a_begin_and_of_an_end(ledger: Ledger, queued: Queue)
     assert await ledger.end(key, SUCCESS, _ended(key))
     assert _states(key) == ("success", "succeeded")
     assert not _examined(key, now=False), "the scheduler looks at the run in its next loop"
+
+
+async def test_a_run_that_a_scheduler_examines_just_now_is_to_be_nudged_again(
+    ledger: Ledger, queued: Queue, airflow_with_sop: str
+) -> None:
+    if airflow_with_sop == "sqlite":
+        return  # has no locks of rows
+    key, other = queued(), queued()
+    await _begin(ledger, key)
+    await _begin(ledger, other)
+    with create_session(scoped=False) as scheduler:
+        mine = (DagRun.dag_id == key.sop, DagRun.run_id == key.run_id)
+        scheduler.execute(select(DagRun.id).where(*mine).with_for_update())
+        assert not await ledger.end(key, SUCCESS, _ended(key)), "it is told at once, without waiting for the lock"
+        assert await ledger.end(other, SUCCESS, _ended(other))
+    assert _states(key) == ("success", "succeeded")
+    with create_session() as session:
+        session.execute(update(DagRun).where(*mine).values(state="success"))
+    assert await MetadataDb().nudge([(key.sop, key.run_id)]) == set(), "what is over needs no scheduler"
 
 
 async def test_a_retry_keeps_its_memory_for_the_next_try(ledger: Ledger, queued: Queue) -> None:
