@@ -24,6 +24,7 @@ from airflow_sop_provider.store.base import insert_if_absent
 __all__ = ["ChainBusyError", "append", "gathered"]
 
 _TRIES = 50
+_ENTRIES = AuditEntryRow.metadata.tables[AuditEntryRow.__tablename__]
 _GATHERED = "sop_audit_gathered"
 
 
@@ -87,7 +88,7 @@ def _append_now(session: Session, chain: str, said: Sequence[_Said]) -> None:
         )
         if moved.rowcount == 1:  # type: ignore[attr-defined]  # of a cursor's result, which an UPDATE has
             # Into the table, not as objects: those would be one statement for each set of fields that are not None.
-            session.execute(insert(AuditEntryRow.__table__), [_row(head.id, entry) for entry in entries])
+            session.execute(insert(_ENTRIES), [_row(head.id, entry) for entry in entries])
             return
     raise ChainBusyError(f"the audit chain {chain} is appended to by others all the time")
 
