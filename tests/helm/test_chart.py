@@ -313,5 +313,6 @@ def test_the_values_for_airflow_name_options_that_exist(render: Render) -> None:
     mounted = {f"{mount['mountPath']}/{name}" for name in config["data"]}
     assert {sop["fleet_file"], sop["pod_template_file"]} == mounted
     assert f"{sop['priority_class_prefix']}-high" in {c["metadata"]["name"] for c in of_kind(objects, "PriorityClass")}
+    assert sop["engine_url"] == yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["engineUrl"]
     assert sop["namespace"] == only(objects, "Role")["metadata"]["namespace"]
     assert sop["image"] == _pod_template(objects)["spec"]["containers"][0]["image"]
