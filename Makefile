@@ -46,7 +46,7 @@ bench: env env-bench  ## the figures of the design, from one run
 	@DAG_FACTORY_PYTHON=$(VENV)-bench/bin/python exec $(PY) -m benchmarks $(ARGS)
 
 bench-engine: env packages  ## the engine's API under load: 4,000 executions, 350 calls a second (ARGS=--quick: shortly)
-	@exec $(PY) -m benchmarks engine $(if $(SQLITE),,--postgres) $(ARGS)
+	@exec $(PY) -m benchmarks engine history $(if $(SQLITE),,--postgres) $(ARGS)
 
 bench-fleet: env packages  ## the fleet's gateway: a call against the same without it, calls a second, open sessions
 	@exec $(PY) -m benchmarks fleet $(if $(SQLITE),,--postgres) $(ARGS)

@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, str] = {
     "kubernetes": "steps as pods of simulated nodes; against KubernetesPodOperator (needs `make cluster-simulated`)",
     "scale": "thousands of executions at once on simulated nodes (needs `make cluster-simulated`)",
     "engine": "status queries and heartbeats a second while thousands of executions run",
+    "history": "the engine's regular work beside years of executions",
     "fleet": "a tool call through the gateway against one without it; calls a second; open sessions",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""

@@ -1,8 +1,8 @@
 """Lets submitted executions run as the scheduler and the executor's child would have it written; shows query plans.
 
 A program of its own, in the environment of the Airflow whose database it writes to: ``begin SOP FOLDER PART/PARTS`` or
-``plans SOP FOLDER 0/1``. Its last line is a JSON list. Of execution number n, n modulo their number of steps are done
-and the next one runs; each attempt has its begin, its end and its entries in the audit log. Task instances are set by
+``plans SOP FOLDER 0/1``. Its last line is a JSON list. Of execution number n, n modulo 3 steps are done and the next
+one runs; each attempt has its begin, its end and its entries in the audit log. Task instances are set by
 SQL.
 """
 
@@ -34,6 +34,7 @@ from benchmarks.documents import SHAPE
 __all__ = ["begin", "plans"]
 
 _AT_ONCE = 50
+_DONE = 3
 
 
 def begin(sop: str, folder: Path, part: int, parts: int) -> list[str]:
@@ -44,7 +45,7 @@ def begin(sop: str, folder: Path, part: int, parts: int) -> list[str]:
     for first in range(0, len(runs), _AT_ONCE):
         with create_session() as session:
             for number, run in enumerate(runs[first : first + _AT_ONCE], start=first):
-                listed.append(_one(session, sop, run, number % len(SHAPE)))
+                listed.append(_one(session, sop, run, number % _DONE))
     file = folder / f"running-{part}.json"
     file.write_text(json.dumps(listed))
     file.chmod(0o600)

@@ -28,6 +28,8 @@ _HEARTBEAT = (
     '{{"events":[{{"seq":0,"time":"2026-11-25T08:00:00.000000Z","event":"heartbeat","elapsed_seconds":{:.3f}}}]}}'
 )
 _SEED = 7
+_PATIENCE = aiohttp.ClientTimeout(total=10.0)
+"""What is not answered by then is an error, and the server is too slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,8 @@ async def call_for(load: Load) -> Measured:
     admin = {"Authorization": f"Bearer {load.token}"}
     # browsers and clients keep their connections; a runner makes one for each call, as `http.client` does
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as people,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as runners,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=_PATIENCE) as people,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=_PATIENCE) as runners,
     ):
 
         async def status(number: int) -> None:

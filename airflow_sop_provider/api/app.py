@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from airflow_sop_provider import __version__
 from airflow_sop_provider.airflow_settings import api_limits
+from airflow_sop_provider.api.away import answer_while_away
 from airflow_sop_provider.api.background import Background
 from airflow_sop_provider.api.fleet import build_gateway, running
 from airflow_sop_provider.api.limits import Limits
@@ -71,6 +72,7 @@ def create_app() -> FastAPI:
     app.add_middleware(Limits, limits=api_limits, runner_prefix=f"{PREFIX}/runner/", own=(f"{_GATEWAY}/",))
     for module in (executions, attempts_page, fleet, runner, audit, escalations, alerts, approvals, metrics, modes):
         app.include_router(module.router, prefix=PREFIX)
+    answer_while_away(app)
     app.state.fleet = build_gateway()
     app.mount(_GATEWAY, app.state.fleet.app)
     return app

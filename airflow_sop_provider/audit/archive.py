@@ -45,7 +45,7 @@ class ExecutionExport:
     :param execution: ``sop/run_id``.
     :param document: the SOP's YAML, byte for byte as its digest says.
     :param attempts: JSON values of each attempt: times, state, image with digest, usage.
-    :param versions: of models, tools and packages: name -> version.
+    :param versions: of runners and their packages, models and tools.
     :param proof: None where no digest covers the chain yet.
     """
 
@@ -57,7 +57,7 @@ class ExecutionExport:
     document_digest: str | None
     entries: Sequence[Entry]
     attempts: Sequence[Mapping[str, Any]] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
     proof: Proof | None = None
 
 

@@ -27,6 +27,7 @@ _TRIES = 4
 _POLL_SECONDS = 1.0
 _REFUSED_FOR_NOW = frozenset({429})
 """Nothing was done, whatever was asked."""
+_RESTART_SECONDS = 300.0
 _AGAIN = frozenset({502, 503, 504}) | _REFUSED_FOR_NOW
 _LONGEST_WAIT = 60.0
 
@@ -98,17 +99,31 @@ class ExecutionCoordinator:
     def wait(
         self, execution: str, *, timeout: float | None = None, poll_seconds: float = _POLL_SECONDS
     ) -> ExecutionStatus:
-        """Return once an execution is over.
+        """Return once an execution is over; a server that restarts meanwhile is waited for, five minutes at most.
 
         :param timeout: seconds; None for as long as it takes.
         :raises TimeoutError: it is not over by then; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not (now := self.get_execution_status(execution)).is_final:
+        now = self.get_execution_status(execution)  # who cannot be asked at all is an error at once
+        while not now.is_final:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"{execution} is {now.status} after {timeout:g} s")
             time.sleep(poll_seconds)
+            now = self.status_after_restarts(execution)
         return now
+
+    def status_after_restarts(self, execution: str) -> ExecutionStatus:
+        """Return where an execution stands, as soon as a server that is away answers again; five minutes at most."""
+        gives_up = time.monotonic() + _RESTART_SECONDS
+        while True:
+            try:
+                return self.get_execution_status(execution)
+            except EngineError as error:
+                refused = error.status is not None and error.status not in _AGAIN
+                if refused or time.monotonic() >= gives_up:
+                    raise
+                time.sleep(_POLL_SECONDS)
 
     def follow(self, execution: str) -> Iterator[ExecutionStatus]:
         """Yield where an execution stands, now and at every change, up to its end; see `client.following.follow`."""
@@ -249,8 +264,10 @@ class AsyncExecutionCoordinator:
 
     async def wait(self, execution: str, *, poll_seconds: float = _POLL_SECONDS) -> ExecutionStatus:
         """Return once an execution is over; cancel or time it as any other task."""
-        while not (now := await self.get_execution_status(execution)).is_final:  # noqa: ASYNC110  of a server
+        now = await self.get_execution_status(execution)
+        while not now.is_final:
             await asyncio.sleep(poll_seconds)
+            now = await asyncio.to_thread(self._coordinator.status_after_restarts, execution)
         return now
 
     async def result(self, execution: str) -> dict[str, Any]:

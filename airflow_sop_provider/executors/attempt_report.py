@@ -131,7 +131,8 @@ class Reporter:
         seen = self._outcome
         events = () if seen is None else seen.recorded
         usage = None if seen is None else seen.usage
-        fact = AttemptEnd(key=self._key, state=state, usage=usage, events=events, **values)
+        image = None if seen is None else seen.image
+        fact = AttemptEnd(key=self._key, state=state, usage=usage, image=image, events=events, **values)
         if not await self._ledger.end(self._key, report, fact):
             asyncio.get_running_loop().call_later(_NUDGE_PAUSE_SECONDS, self._nudge_later, 2 * _NUDGE_PAUSE_SECONDS)
 

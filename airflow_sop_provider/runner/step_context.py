@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from airflow_sop_provider import __version__
 from airflow_sop_provider.contract.assignment import Assignment
 from airflow_sop_provider.runner.failures import bad_data
 from airflow_sop_provider.runner.lines import EventLog, Log, Redactor
@@ -79,6 +81,8 @@ class StepContext:
         """Record the start of an action, in the log and as an event."""
         if self.first_action_seconds is None:
             self.first_action_seconds = seconds_since_process_start()
+            # what carried it out is said once in an attempt: an export names it years later
+            fields |= {"runner": __version__, "python": sys.version.partition(" ")[0]}
         self.events.emit("action", action=action, **fields)
         self.log.info(text)
 

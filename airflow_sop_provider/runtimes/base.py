@@ -155,6 +155,7 @@ class Outcome:
     :param timed_out: it was ended because its time was over.
     :param stopped: it was ended by `Runtime.stop`.
     :param usage: the verdict's figures, else what the runtime measured.
+    :param image: what it ran in, by digest; None where there is no image.
     """
 
     exit_code: int | None = None
@@ -166,6 +167,7 @@ class Outcome:
     timed_out: bool = False
     stopped: bool = False
     usage: Usage | None = None
+    image: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
 

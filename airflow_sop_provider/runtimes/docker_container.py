@@ -177,6 +177,7 @@ def outcome_of(
         timed_out=timed_out,
         stopped=stopped,
         usage=None if verdict is None else verdict.usage,
+        image=inspected.get("Image") or None,
         started_at=started,
         ended_at=ended,
     )

@@ -69,6 +69,7 @@ def outcome_of(pod: Pod, container: str) -> Outcome | None:
         timed_out=reason == "DeadlineExceeded",
         evidence=evidence,
         usage=None if verdict is None else verdict.usage,
+        image=_status(pod, container).get("imageID") or None,
         started_at=_moment(ended.get("startedAt")),
         ended_at=_moment(ended.get("finishedAt")),
     )

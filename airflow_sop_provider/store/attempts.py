@@ -71,6 +71,7 @@ class AttemptEnd:
     """What an attempt came to.
 
     :param retry_delay_seconds: for ``retrying``: when the next one may start.
+    :param image: what it ran in, by digest, as the runtime saw it.
     :param events: of the runner; those stored already are passed over.
     """
 
@@ -84,6 +85,7 @@ class AttemptEnd:
     retry_reason: str | None = None
     usage: Usage | None = None
     outputs_digest: str | None = None
+    image: str | None = None
     events: Sequence[Mapping[str, Any]] = ()
     at: datetime = field(default_factory=utc_now)
 
@@ -217,6 +219,7 @@ def _end_values(end: AttemptEnd) -> dict[str, Any]:
         "usage": usage.model_dump(mode="json", exclude_none=True),
         "outputs_digest": end.outputs_digest,
         "ended_at": end.at,
+        **({} if end.image is None else {"image": end.image}),
         **{name: getattr(usage, name) for name in _USAGE},
     }
 
@@ -262,6 +265,7 @@ def _end_entries(end: AttemptEnd) -> Iterable[AuditFields]:
             "state": end.state,
             "usage": usage,
             "outputs_digest": end.outputs_digest,
+            **({} if end.image is None else {"image": end.image}),
             **({} if end.error_type is None else error),
         },
     )

@@ -253,7 +253,8 @@ def _status_entry(old: ExecutionStatus, new: ExecutionStatus, why: str, at: date
 
 
 def _completion(row: ExecutionRow, result: Mapping[str, Any], at: datetime) -> AuditFields:
-    duration = None if row.started_at is None else (at - row.started_at).total_seconds()
+    # a clock that was set back meanwhile makes nothing take less than no time
+    duration = None if row.started_at is None else max(0.0, (at - row.started_at).total_seconds())
     return AuditFields(
         kind="completion",
         component=ENGINE,

@@ -16,11 +16,12 @@ __all__ = ["hold"]
 def hold(session: Session, name: str, holder: str, seconds: float) -> bool:
     """Take or renew a lease; return whether ``holder`` has it.
 
-    :param seconds: how long it lasts; a holder that is gone is followed by another after that.
+    :param seconds: how long it lasts; a holder that is gone is followed by another after that. One that lasts twice
+        as long was taken before the clock was set back, and binds nobody: it might last for hours.
     """
-    now = utc_now()
-    values = {"holder": holder, "expires_at": now + timedelta(seconds=seconds)}
-    free = or_(LeaseRow.holder == holder, LeaseRow.expires_at < now)
+    now, lasts = utc_now(), timedelta(seconds=seconds)
+    values = {"holder": holder, "expires_at": now + lasts}
+    free = or_(LeaseRow.holder == holder, LeaseRow.expires_at < now, LeaseRow.expires_at > now + 2 * lasts)
     taken = session.execute(
         update(LeaseRow)
         .where(LeaseRow.name == name, free)

@@ -6,6 +6,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 from airflow.utils.session import create_session
 from click.testing import CliRunner
@@ -149,6 +150,39 @@ def test_a_server_that_is_away_is_one_clear_line() -> None:
         pytest.raises(EngineError, match="not answer"),
     ):
         engine.get_execution_status("a/b")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_waiting_outlasts_a_restart_of_the_server(asynchronous) -> None:
+    """The server is killed while somebody waits, is away for longer than a call is repeated, and comes back."""
+    answers = [("RUNNING", 200), *[("", 503)] * 9, *[("away", 0)] * 9, ("RUNNING", 200), ("COMPLETED", 200)]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        status, code = answers[len(asked)]
+        asked.append(status)
+        if not code:
+            raise httpx.ConnectError("refused", request=request)
+        body = {
+            "execution": "s/r", "status": status, "progress": 0.5, "elapsed_seconds": 1.0, "current_steps": [],
+            "steps": {}, "flagged": False,
+        }  # fmt: skip
+        return httpx.Response(code, json=body)
+
+    with ExecutionCoordinator("http://127.0.0.1:9", token="t") as engine:
+        engine._client = httpx.Client(base_url="http://127.0.0.1:9", transport=httpx.MockTransport(answer))
+        if asynchronous:
+            found = await AsyncExecutionCoordinator(engine).wait("s/r", poll_seconds=0)
+        else:
+            found = engine.wait("s/r", poll_seconds=0)
+    assert (found.status, len(asked)) == ("COMPLETED", len(answers))
+
+
+def test_waiting_for_what_is_not_there_is_an_error_at_once(engine) -> None:
+    with pytest.raises(RefusedError, match="no execution"):
+        engine.wait("no/such")
+    with pytest.raises(EngineError, match="is no execution"):
+        engine.wait("nonsense")
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

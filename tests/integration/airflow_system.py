@@ -21,6 +21,7 @@ import httpx
 import psutil
 from sqlalchemy import create_engine, text
 
+from tests.integration.postgres_server import PostgresServer
 from tools.dev.environment import ROOT
 from tools.dev.instance import ADMIN, Instance, component_environment
 from tools.dev.processes import Component, end_components, start_component
@@ -65,6 +66,7 @@ class AirflowSystem:
         self._usual = ["api-server", "dag-processor", *(_numbered("scheduler", n) for n in range(schedulers))]
         self._options: dict[str, Mapping[str, str]] = {}
         self._killed: list[int] = []
+        self.postgres: PostgresServer | None = None
         self.api = AirflowApi(self.instance.url, ADMIN, self.instance.password)
 
     @property
@@ -130,6 +132,13 @@ class AirflowSystem:
         """End a component as an administrator does, and start it with other options; see `start_component`."""
         end_components([self.components.pop(name)], grace=30)
         self.start_component(name, **options)
+
+    def start_what_ended(self) -> list[str]:
+        """Start again what ended by itself, as whoever supervises Airflow does; return the names."""
+        ended = [name for name, component in self.components.items() if component.ended]
+        for name in ended:
+            self.start_component(name, **self._options[name])
+        return ended
 
     def executor_children(self) -> list[int]:
         """Process ids of the executors' children of the schedulers that run."""

@@ -90,6 +90,7 @@ def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             schedulers=2 if server else 1,
             overrides=options,
         )
+        system.postgres = server
         try:
             system.start()
             yield system

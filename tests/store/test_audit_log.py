@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -33,7 +36,14 @@ from airflow_sop_provider.store.audit_retention import (
     release_hold,
 )
 from airflow_sop_provider.store.executions import close_execution, open_execution
-from airflow_sop_provider.store.tables import AuditChainRow, AuditDigestRow, AuditEntryRow, ExecutionRow, OutboxRow
+from airflow_sop_provider.store.tables import (
+    AuditChainRow,
+    AuditDigestRow,
+    AuditEntryRow,
+    ExecutionRow,
+    OutboxRow,
+    ToolSnapshotRow,
+)
 from tests.store.facts import attempt_key, context_of, entries_of, run_facts
 
 SOP = "software-licence-review"
@@ -75,6 +85,47 @@ def test_an_execution_of_the_engine_is_exported_and_verifies(session, tmp_path):
     assert report.entries == len(chain_entries(session, f"{SOP}/manual__1")) > 4
     with pytest.raises(UnknownExecutionError):
         export_of(session, SOP, "none", KEY.public)
+
+
+def test_an_export_says_what_carried_it_out(session, tmp_path):
+    """Inputs, outputs, document, chain, digest, image digest, versions of runner, packages, model and tools."""
+    context = context_of()
+    text = f"sop: {SOP} # as it was executed\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    facts = run_facts(conf={"vendor": "v"})
+    execution = open_execution(session, facts, context.model_copy(update={"digest": digest}), text)
+    image = "registry.example/sop-runner@sha256:" + "0" * 64
+    key = attempt_key()
+    begin_attempt(session, execution, AttemptBegin(key=key, kind="step", runtime="kubernetes"))
+    packages = {"google-adk": "2.13.0"}
+    events = [
+        {"seq": 1, "event": "action", "runner": "0.1.0", "python": "3.11.7", "packages": packages},
+        {"seq": 2, "event": "agent.model_call", "model": "gemini-2.5-flash"},
+        {"seq": 3, "event": "data.access", "server": "records", "tool": "get"},
+    ]
+    end_attempt(session, execution, AttemptEnd(key=key, state="succeeded", image=image, events=events))
+    session.add(ToolSnapshotRow(sop=SOP, server="records", tool="get", digest="d" * 64, definition={}))
+    close_execution(session, execution, ExecutionStatus.COMPLETED, {"outputs": {"ok": True}})
+    session.commit()
+    session.expire_all()
+    digested(session)
+    archive = tmp_path / "x.zip"
+    assert verified(session, archive).problems == []
+    with zipfile.ZipFile(archive) as parts:
+        manifest = json.loads(parts.read("manifest.json"))
+        assert json.loads(parts.read("inputs.json")) == {"vendor": "v"}
+        assert json.loads(parts.read("outputs.json")) == {"ok": True}
+        assert parts.read("sop.yaml").decode() == text
+        assert {"audit.jsonl", "digest.json", "proof.json", "public_key.hex", "verify.py"} <= set(parts.namelist())
+    assert manifest["sop_digest"] == digest
+    assert manifest["images"] == [image]
+    versions = manifest["versions"]
+    assert versions["runners"] == [{"runner": "0.1.0", "python": "3.11.7", "packages": packages}]
+    assert "gemini-2.5-flash" in versions["models"]
+    assert versions["tools"]["records.get"]["sha256"] == "d" * 64
+    assert versions["exported_by"]["sqlalchemy" if "sqlalchemy" in versions["exported_by"] else "SQLAlchemy"]
+    (end,) = [one for one in chain_entries(session, execution.name) if one.kind == "attempt.end"]
+    assert end.metadata["image"] == image, "and it is part of what was signed"
 
 
 def test_digests_follow_one_another_and_the_folder_of_them_verifies(session, tmp_path):

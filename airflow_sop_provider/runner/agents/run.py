@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ MAX_REPAIRS = 2
 
 _USER = _APP = "sop"
 _BAD_ANSWER = (ValidationError, json.JSONDecodeError)
+_PACKAGES = ("google-adk", "google-genai", "litellm", "mcp", "openai")
 
 
 async def run(context: StepContext) -> Any:
@@ -125,7 +127,8 @@ class _Agent:
 
     async def answer(self) -> Any:
         work, config = self._work, self._work.config
-        work.context.action("agent", f"Agent on {config.model}", model=config.model, agent_type=config.agent_type)
+        about = {"model": config.model, "agent_type": config.agent_type, "packages": _packages()}
+        work.context.action("agent", f"Agent on {config.model}", **about)
         instruction, message, schema = self._told()
         model = make_model(config.model, self._entry, work.context.redactor, schema)
         async with contextlib.AsyncExitStack() as stack:
@@ -258,3 +261,12 @@ def _bare(text: str) -> str:
     if stripped.startswith("```") and stripped.endswith("```"):
         return stripped[3:-3].removeprefix("json").strip()
     return stripped
+
+
+def _packages() -> dict[str, str]:
+    """Return the versions of what talks to the model and the tools, as far as it is installed."""
+    found: dict[str, str] = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
