@@ -43,7 +43,7 @@ class Refusal(BaseModel):
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Refusal, "description": text}
+    code: {"description": text, "content": {"application/json": {"schema": Refusal.model_json_schema()}}}
     for code, text in {
         400: "It cannot be read",
         401: "Nobody is signed in",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ from airflow_sop_provider.audit.entries import audit_time, chain_start, hash_of
 from airflow_sop_provider.store.audit_keys import SigningKey
 from airflow_sop_provider.store.audit_log import chain_entries
 from airflow_sop_provider.store.audit_tables import AuditChainRow, AuditDigestRow, AuditLeafRow
+from airflow_sop_provider.store.executions import find_execution
 from airflow_sop_provider.store.outbox import put
 
 __all__ = ["BROKEN", "DigestFiles", "count_undigested", "digest_files", "make_digest", "proof_of", "unwritten_digests"]
@@ -142,8 +143,13 @@ def _holds(session: Session, chain: AuditChainRow) -> bool:
 
 
 def _broken(session: Session, chain: AuditChainRow, seq: int, message: str) -> bool:
-    payload = {"chain": chain.name, "seq": seq, "message": message, "level": "error"}
-    put(session, BROKEN, f"{BROKEN}:{chain.id}:{seq}", payload)
+    payload: dict[str, Any] = {"chain": chain.name, "seq": seq, "message": message, "level": "error"}
+    sop, _, run_id = chain.name.partition("/")
+    execution = find_execution(session, sop, run_id)  # None: a chain of the engine's own
+    if execution is not None:
+        payload |= {"execution": execution.name, "sop": sop, "run_id": run_id, "control": execution.control}
+    number = None if execution is None else execution.id
+    put(session, BROKEN, f"{BROKEN}:{chain.id}:{seq}", payload, execution_id=number)
     return False
 
 

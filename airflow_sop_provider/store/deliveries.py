@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.audit.entries import AuditFields
@@ -132,17 +132,19 @@ def settle(session: Session, claimed: Claim, error: str | None, now: datetime, *
 
 
 def deliveries_of(
-    session: Session, sops: Iterable[str], *, state: str | None = None, limit: int = 100
-) -> list[tuple[DeliveryRow, OutboxRow, ExecutionRow]]:
+    session: Session, sops: Iterable[str], *, state: str | None = None, engine: bool = False, limit: int = 100
+) -> list[tuple[DeliveryRow, OutboxRow, ExecutionRow | None]]:
     """Return deliveries about executions of these SOPs, the newest first.
 
     :param state: ``pending``, ``delivered`` or ``dead``; None: any.
+    :param engine: also those about no execution, such as a broken chain of the engine's own.
     """
+    seen = ExecutionRow.sop.in_(sorted(sops))
     query = (
         select(DeliveryRow, OutboxRow, ExecutionRow)
         .join(OutboxRow, OutboxRow.id == DeliveryRow.outbox_id)
-        .join(ExecutionRow, ExecutionRow.id == OutboxRow.execution_id)
-        .where(ExecutionRow.sop.in_(sorted(sops)))
+        .outerjoin(ExecutionRow, ExecutionRow.id == OutboxRow.execution_id)
+        .where(or_(seen, OutboxRow.execution_id.is_(None)) if engine else seen)
         .order_by(DeliveryRow.id.desc())
         .limit(limit)
     )

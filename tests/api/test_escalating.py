@@ -7,16 +7,17 @@ from datetime import timedelta
 
 import pytest
 from airflow.utils.session import create_session
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from airflow_sop_provider.airflow_settings import EscalationSettings, SettingsError, escalation_settings
+from airflow_sop_provider.api.audit_job import keep_audit_log
 from airflow_sop_provider.api.escalating import Dispatcher, dispatch
 from airflow_sop_provider.runs.reconcile import reconcile
 from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.deliveries import claim, spread
 from airflow_sop_provider.store.executions import find_execution
 from airflow_sop_provider.store.outbox import put
-from airflow_sop_provider.store.tables import DeliveryRow
+from airflow_sop_provider.store.tables import AuditChainRow, AuditEntryRow, DeliveryRow
 from tests.notifications.receiver import SECRET, Receiver, receiver
 
 __all__ = ["receiver"]
@@ -94,6 +95,36 @@ def test_channels_that_cannot_be_read_are_an_error_that_says_so(monkeypatch, tex
     monkeypatch.setenv("AIRFLOW__SOP__ESCALATION_CHANNELS", text)
     with pytest.raises(SettingsError, match=r"escalation_channels.*JSON list"):
         escalation_settings()
+
+
+def test_what_is_about_no_execution_is_listed_for_who_may_configure_airflow(admin, signed_in, receiver) -> None:
+    receiver.status = 500
+    with create_session() as session:
+        put(session, "audit.broken", "b:1", {"chain": "~engine", "message": "Entry 3 was changed."})
+    for at in (0, 10, 20):
+        Dispatcher(create_session, SETTINGS, later(at)).turn()
+    [dead] = admin.get("/api/v1/escalations", params={"state": "dead"}).json()
+    assert (dead["sop"], dead["run_id"], dead["message"]) == (None, None, "Entry 3 was changed.")
+    assert signed_in("op").get("/api/v1/escalations").json() != []
+    assert signed_in("user").get("/api/v1/escalations").json() == []
+
+
+def test_a_broken_chain_of_an_execution_is_told_as_one_of_it(admin, chain, receiver, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("AIRFLOW__SOP__AUDIT_KEY_FILE", str(tmp_path / "audit.key"))
+    monkeypatch.setenv("AIRFLOW__SOP__AUDIT_DIGEST_FOLDER", str(tmp_path / "digests"))
+    made = admin.post(f"/api/v1/sops/{chain}/executions", json={}).json()
+    reconcile(create_session)
+    name = f"{chain}/{made['run_id']}"
+    with create_session() as session:
+        own = session.scalars(select(AuditChainRow.id).where(AuditChainRow.name == name)).one()
+        session.execute(update(AuditEntryRow).where(AuditEntryRow.chain_id == own).values(message="forged"))
+    keep_audit_log(create_session)
+    keep_audit_log(create_session)
+    assert Dispatcher(create_session, SETTINGS).turn() == 1, "and once, however often it is looked at"
+    said = json.loads(receiver.got[0][2])
+    assert (said["execution"], said["sop"], said["run_id"]) == (name, chain, made["run_id"])
+    [listed] = admin.get("/api/v1/escalations").json()
+    assert (listed["sop"], listed["state"]) == (chain, "delivered")
 
 
 def test_nobody_sees_nothing(client) -> None:

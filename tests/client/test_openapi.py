@@ -50,7 +50,7 @@ def test_every_endpoint_answers_as_described(api, token) -> None:
         operation = found.ok()
 
         @settings(
-            max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         )
         @given(case=operation.as_strategy())
         def check(case) -> None:

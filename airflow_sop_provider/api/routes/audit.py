@@ -6,9 +6,8 @@ may change Airflow's configuration.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -23,7 +22,7 @@ from airflow_sop_provider.airflow_settings import read_settings
 from airflow_sop_provider.api.audit_job import signing_key
 from airflow_sop_provider.api.models import RowId
 from airflow_sop_provider.audit.archive import build_archive
-from airflow_sop_provider.audit.entries import SYSTEM_CHAIN
+from airflow_sop_provider.audit.entries import SYSTEM_CHAIN, Entry
 from airflow_sop_provider.store.audit_digests import make_digest
 from airflow_sop_provider.store.audit_export import UnknownExecutionError, export_of
 from airflow_sop_provider.store.audit_log import MAX_PAGE, AuditFilter, CursorError, query_entries
@@ -37,6 +36,57 @@ router = APIRouter(tags=["audit"])
 _Admin = Depends(requires_access_configuration(method="PUT"))
 _CanRead = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
 _Short = Annotated[str | None, Query(max_length=520)]
+
+
+class EntriesPage(BaseModel):
+    """Entries of the audit log.
+
+    :param cursor: ask with it for those after these; None: there are none.
+    """
+
+    entries: list[Entry]
+    cursor: str | None
+
+
+class Digest(BaseModel):
+    """A signed digest over all chains; ``body`` is what was signed."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    created_at: datetime
+    body: str
+    hash: str
+    signature: str
+    key_id: str
+    written_to: str | None
+
+
+class Digests(BaseModel):
+    """Signed digests."""
+
+    digests: list[Digest]
+
+
+class Hold(BaseModel):
+    """A legal hold; what it does not name it does not limit."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    sop: str | None
+    run_id: str | None
+    reason: str
+    placed_by: str
+    placed_at: datetime
+    released_by: str | None
+    released_at: datetime | None
+
+
+class Holds(BaseModel):
+    """Legal holds."""
+
+    holds: list[Hold]
 
 
 class HoldRequest(BaseModel):
@@ -65,7 +115,7 @@ def list_entries(
     text: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
     cursor: Annotated[str | None, Query(max_length=500)] = None,
-) -> dict[str, Any]:
+) -> EntriesPage:
     """List entries that match all filters, the oldest first, page by page."""
     wanted = AuditFilter(
         execution=execution, sop=sop, agent=agent, since=since, until=until, status=execution_status, level=level,
@@ -81,7 +131,7 @@ def list_entries(
         page = query_entries(session, wanted, limit=limit, cursor=cursor, sops=readable)
     except CursorError as error:
         raise HTTPException(status.HTTP_400_BAD_REQUEST, str(error)) from error
-    return {"entries": [asdict(entry) for entry in page.entries], "cursor": page.cursor}
+    return EntriesPage(entries=list(page.entries), cursor=page.cursor)
 
 
 @router.get("/audit/digests")
@@ -90,13 +140,12 @@ def list_digests(
     _user: GetUserDep,
     after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-) -> dict[str, Any]:
+) -> Digests:
     """List signed digests, the oldest first."""
     rows = session.scalars(
         select(AuditDigestRow).where(AuditDigestRow.number > after).order_by(AuditDigestRow.number).limit(limit)
     )
-    names = ("number", "created_at", "body", "hash", "signature", "key_id", "written_to")
-    return {"digests": [{name: getattr(row, name) for name in names} for row in rows]}
+    return Digests(digests=[Digest.model_validate(row) for row in rows])
 
 
 @router.get("/audit/public-key")
@@ -123,11 +172,10 @@ def export(session: SessionDep, dag_id: str, run_id: str) -> Response:
 
 
 @router.get("/audit/holds", dependencies=[_Admin])
-def list_holds(session: SessionDep) -> dict[str, Any]:
+def list_holds(session: SessionDep) -> Holds:
     """List legal holds, released ones included."""
-    names = ("id", "sop", "run_id", "reason", "placed_by", "placed_at", "released_by", "released_at")
     rows = session.scalars(select(LegalHoldRow).order_by(LegalHoldRow.id))
-    return {"holds": [{name: getattr(row, name) for name in names} for row in rows]}
+    return Holds(holds=[Hold.model_validate(row) for row in rows])
 
 
 @router.post("/audit/holds", dependencies=[_Admin], status_code=status.HTTP_201_CREATED)

@@ -90,7 +90,12 @@ def list_executions(
     return ExecutionPage(executions=[Execution.model_validate(row) for row in rows], next_cursor=following)
 
 
-@router.post("/sops/{dag_id}/executions", dependencies=[CanSubmit], status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/sops/{dag_id}/executions",
+    dependencies=[CanSubmit],
+    status_code=status.HTTP_201_CREATED,
+    responses={200: {"model": Execution, "description": "The execution that the idempotency key named before"}},
+)
 def submit_execution(
     dag_id: str,
     body: SubmitRequest,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, status
@@ -14,23 +13,31 @@ from airflow_sop_provider.api.access import ReadableSops
 from airflow_sop_provider.api.exposition import CONTENT_TYPE, exposition
 from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.happenings import levels_now
-from airflow_sop_provider.store.metrics import metrics_of
+from airflow_sop_provider.store.metrics import Metrics, metrics_of
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["metrics"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetricsOfWindow(Metrics):
+    """The figures, and of which window."""
+
+    since: datetime
+    until: datetime
+
+
 @router.get("/metrics/summary")
 def metrics_summary(
     session: SessionDep, readable: ReadableSops, since: datetime | None = None, until: datetime | None = None
-) -> dict[str, Any]:
+) -> MetricsOfWindow:
     """Return the figures of executions that the caller may see; default: of the last 24 hours."""
     end = _aware(until or utc_now())
     begin = _aware(since) if since is not None else _day_before(end)
     if begin >= end:
         raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "`since` has to be before `until`.")
-    return {"since": begin, "until": end, **asdict(metrics_of(session, readable, begin, end))}
+    return MetricsOfWindow(since=begin, until=end, **vars(metrics_of(session, readable, begin, end)))
 
 
 def _day_before(moment: datetime) -> datetime:
