@@ -45,7 +45,7 @@ class _Probe:
 def measure(bench: Bench) -> list[Table]:
     """Measure the three ways, in turns."""
     check_cluster()
-    count, rounds = bench.number(full=24, quick=2), bench.number(full=2, quick=1)
+    count, rounds = bench.number(full=20, quick=2), bench.number(full=2, quick=1)
     with namespace(f"bench-{secrets.token_hex(4)}") as name:
         setup = Setup(
             sops={"command.yaml": COMMAND_SOP},
@@ -63,7 +63,7 @@ def measure(bench: Bench) -> list[Table]:
                 for label in labels[turn:] + labels[:turn]:
                     bench.say(f"kubernetes: round {turn + 1} of {rounds}, {label}")
                     found[label].append(one_round(airflow, dags[label], count, 0.0))
-            for turn in range(bench.number(full=5, quick=1)):
+            for turn in range(bench.number(full=4, quick=1)):
                 bench.say(f"kubernetes: one at a time, {turn + 1}")
                 for probe in probes.values():
                     _one(airflow, pods, probe)

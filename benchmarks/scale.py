@@ -46,6 +46,11 @@ class _Level:
     status: list[float]
     following: list[float]
 
+    def __str__(self) -> str:
+        figures = {"status p50, p99": [p50(self.status), p99(self.status)], "next pod": self.following}
+        figures |= {"MiB": list(self.memory.items()), "CPU s a second": list(self.cpu.items())}
+        return f"{self.held} held after {self.ramp:.0f} s; {figures}"
+
 
 def measure(bench: Bench) -> list[Table]:
     """Measure level by level."""
@@ -85,11 +90,13 @@ def _level(bench: Bench, airflow: BenchAirflow, pods: PodTimes, daemons: Daemons
     airflow.wait_for(lambda: pods.running() >= count, f"{count} pods to run", seconds=_SECONDS)
     ramp = time.monotonic() - began
     time.sleep(bench.number(full=5, quick=1))
-    used = _used(airflow, daemons, bench.number(full=15, quick=1))
+    used = _used(airflow, daemons, bench.number(full=10, quick=1))
     runs = random.sample(airflow.database.run_ids(_HOLD), min(count, bench.number(full=200, quick=3)))
     status = [_status(airflow, run) for run in runs]
-    following = [_following(airflow, pods) for _ in range(bench.number(full=6, quick=1))]
-    return _Level(pods.running(), ramp, _resident(airflow, daemons), used, status, following)
+    following = [_following(airflow, pods) for _ in range(bench.number(full=4, quick=1))]
+    level = _Level(pods.running(), ramp, _resident(airflow, daemons), used, status, following)
+    bench.say(f"scale: {level}"[:2000])  # a long run that is ended before its end has said something
+    return level
 
 
 def _status(airflow: BenchAirflow, run: str) -> float:

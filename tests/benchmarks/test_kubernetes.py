@@ -149,6 +149,7 @@ def test_tables_compare_with_ours_and_with_the_floor() -> None:
     ]
     assert scale._table(levels, 3, 9.0).rows[0][:2] == ("1,000 held", 50.0)
     assert "failed: 3" in scale._table(levels, 3, 9.0).notes[0]
+    assert str(levels[0]).startswith("1000 held after 50 s")
     assert scale._table(levels, 3, 9.0).rows[0][4] == pytest.approx(0.199)
     assert scale._memory(levels).rows == [("scheduler", 400.0)]
     assert scale._cpu(levels).rows == [("scheduler", 0.1)]
