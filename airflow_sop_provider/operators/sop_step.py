@@ -138,8 +138,12 @@ class SopStepOperator(KubernetesPodOperator):
 
     def _output_of(self, pod: k8s.V1Pod) -> list[str]:
         name, namespace = pod.metadata.name, pod.metadata.namespace
-        text: str = self.client.read_namespaced_pod_log(name, namespace, container=self.base_container_name)
-        return text.splitlines()
+        # raw: the client (36) gives a text as Python would write its bytes, in one line that begins with b'
+        answer = self.client.read_namespaced_pod_log(
+            name, namespace, container=self.base_container_name, _preload_content=False
+        )
+        content: bytes = answer.data
+        return content.decode(errors="replace").splitlines()
 
     @classmethod
     def task_arguments(cls, payload: StepPayload) -> Mapping[str, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from kubernetes import client as k8s_client
 from kubernetes.client import models as k8s
 from kubernetes_validate import validate
 
@@ -311,13 +315,44 @@ def test_how_a_pod_ended_is_remembered_before_it_is_deleted(monkeypatch):
     assert outcome.exit_code == 75
 
 
-def test_outputs_that_do_not_fit_are_read_from_the_pods_log_before_it_is_deleted(monkeypatch):
+class _PodLog(BaseHTTPRequestHandler):
+    """Answers as the API does: plain text, of which it does not say how it is encoded."""
+
+    text = ""
+
+    def do_GET(self) -> None:
+        body = self.text.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def pod_log() -> Iterator[tuple[type[_PodLog], k8s_client.CoreV1Api]]:
+    """A server of one pod's log, and the client that operators have."""
+    handler = type("Log", (_PodLog,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    configuration = k8s_client.Configuration()
+    configuration.host = f"http://127.0.0.1:{server.server_port}"
+    yield handler, k8s_client.CoreV1Api(k8s_client.ApiClient(configuration))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_outputs_that_do_not_fit_are_read_from_the_pods_log_before_it_is_deleted(monkeypatch, pod_log):
     whole = Verdict(status="succeeded", outputs="".join(map(str, range(4000))))
-    log = "\n".join(["before", *lines_of(whole)])
+    handler, api = pod_log
+    handler.text = "\n".join(["before, with é", *lines_of(whole), ""])
     monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda self, *args: None)
-    monkeypatch.setattr(
-        SopStepOperator, "client", SimpleNamespace(read_namespaced_pod_log=lambda name, namespace, container: log)
-    )
+    monkeypatch.setattr(SopStepOperator, "client", api)
     ended = pod(reason="Completed", exit_code=0, message=whole.to_termination_message().decode())
     ended.metadata = k8s.V1ObjectMeta(name="p", namespace="n")
     task = operator()
