@@ -174,17 +174,22 @@ def _payload_of(executor_config: Any) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
+def _key_of(ti: Any) -> AttemptKey:
+    """Return the attempt of a task instance, the scheduler's or a workload's."""
+    return AttemptKey(
+        sop=ti.dag_id,
+        run_id=ti.run_id,
+        step=ti.task_id,
+        map_index=ti.map_index,
+        attempt=ti.try_number,
+        task_instance_id=str(ti.id),
+    )
+
+
 def _message_of_workload(workload: workloads.ExecuteTask) -> AttemptMessage:
     ti = workload.ti
     return AttemptMessage(
-        key=AttemptKey(
-            sop=ti.dag_id,
-            run_id=ti.run_id,
-            step=ti.task_id,
-            map_index=ti.map_index,
-            attempt=ti.try_number,
-            task_instance_id=str(ti.id),
-        ),
+        key=_key_of(ti),
         payload=_payload_of(ti.executor_config),
         log_path=workload.log_path or "",
         identity=_own_identity(),
@@ -199,14 +204,7 @@ def _message_of_task_instance(ti: TaskInstance) -> AttemptMessage | None:
         return None
     started = ti.state == TaskInstanceState.RUNNING and ti.hostname and ti.pid
     return AttemptMessage(
-        key=AttemptKey(
-            sop=ti.dag_id,
-            run_id=ti.run_id,
-            step=ti.task_id,
-            map_index=ti.map_index,
-            attempt=ti.try_number,
-            task_instance_id=str(ti.id),
-        ),
+        key=_key_of(ti),
         payload=payload,
         log_path=log_filename_template_renderer()(ti=ti),
         identity=Identity(hostname=ti.hostname, unixname=ti.unixname, pid=ti.pid) if started else _own_identity(),

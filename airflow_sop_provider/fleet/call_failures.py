@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from airflow_sop_provider.contract.exit_codes import ErrorType, ExitCode
 
-__all__ = ["CallFailedError", "HttpTap", "failure_of", "permanent", "too_large", "unavailable"]
+__all__ = ["CallFailedError", "HttpTap", "failure_of", "leaves", "permanent", "too_large", "unavailable"]
 
 _SESSION_TERMINATED = "Session terminated"  # the client's words for a 404 within a session: the server restarted
 _NOTHING_HAPPENED = frozenset({429, 503})
@@ -105,7 +105,7 @@ def failure_of(error: BaseException, server: str, tap: HttpTap, timeout: float) 
 
     :param timeout: the limit of the call in seconds, for the message.
     """
-    causes = list(_leaves(error))
+    causes = list(leaves(error))
     for cause in causes:
         if isinstance(cause, CallFailedError):
             return cause
@@ -120,11 +120,11 @@ def failure_of(error: BaseException, server: str, tap: HttpTap, timeout: float) 
     return permanent(ExitCode.BAD_DATA, "mcp-protocol", text[:1000])
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
     """Yield what task groups wrapped, innermost first in order of occurrence."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error
 

@@ -17,6 +17,7 @@ from airflow_sop_provider.importers.flow import Built, Edge, Flow, ImportFailedE
 from airflow_sop_provider.importers.ssm_rules import asked
 from airflow_sop_provider.importers.ssm_values import clean_keep
 from airflow_sop_provider.importers.texts import approval, clean, identifier, literal, one_line, slug
+from airflow_sop_provider.importers.workflow import workflow_of
 
 __all__ = ["read_cacao"]
 
@@ -37,14 +38,7 @@ def read_cacao(document: dict[str, Any], name: str) -> Flow:
     """
     if document.get("type") != "playbook" or not str(document.get("spec_version", "")).startswith("cacao-2"):
         raise ImportFailedError("`type` is not playbook or `spec_version` is not cacao-2.0")
-    workflow = document.get("workflow")
-    if not isinstance(workflow, dict) or not all(isinstance(step, dict) for step in workflow.values()):
-        raise ImportFailedError("`workflow` is not a mapping of ids to steps")
-    start = str(document.get("workflow_start", ""))
-    if start not in workflow:
-        raise ImportFailedError(f"`workflow_start` names `{start[:80]}`, which is no step")
-    title = one_line(document.get("name") or name, name)
-    flow = Flow(slug(name, "sop"), title, clean(document.get("description") or ""), [], [start])
+    flow, workflow, start = workflow_of(document, name, steps="workflow", first="workflow_start", called="step")
     _inputs(flow, document.get("playbook_variables"))
     if document.get("workflow_exception"):
         flow.notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_sop_provider.importers.assemble import by_hand
-from airflow_sop_provider.importers.flow import Built, Flow, Scope
+from airflow_sop_provider.importers.flow import Built, Flow, Outcome, Scope
 from airflow_sop_provider.importers.ssm_values import translated
 from airflow_sop_provider.importers.texts import one_line
 
@@ -49,9 +49,9 @@ def tool_step(flow: Flow, step: dict[str, Any], inputs: dict[str, Any], by_name:
     if not good:
         note = "; ".join(part for part in (note, "some references could not be followed and stand as text") if part)
     needed = f"the fleet needs a server `aws-{service.lower()}` with a tool `{operation}`"
-    outcome = "approximated" if note else "mapped"
+    outcome: Outcome = "approximated" if note else "mapped"
     if action == "aws:assertAwsResourceProperty":
         wanted = f"`{one_line(inputs.get('PropertySelector'))}` is one of {one_line(inputs.get('DesiredValues'))}"
         note = f"{needed}; it asserts that {wanted}: say so in the step's `outputs` schema"
         return Built([body], "approximated", note)
-    return Built([body], outcome, "; ".join(part for part in (note, needed) if part))  # type: ignore[arg-type]
+    return Built([body], outcome, "; ".join(part for part in (note, needed) if part))

@@ -8,10 +8,11 @@ from typing import Any
 
 from airflow_sop_provider.contract.assignment import RESERVED_CONF_KEYS
 from airflow_sop_provider.importers.assemble import by_hand
-from airflow_sop_provider.importers.flow import Built, Edge, Flow, ImportFailedError, Scope, SourceStep
+from airflow_sop_provider.importers.flow import Built, Edge, Flow, Scope, SourceStep
 from airflow_sop_provider.importers.ssm_rules import asked
 from airflow_sop_provider.importers.ssm_values import clean_keep
 from airflow_sop_provider.importers.texts import approval, clean, identifier, literal, one_line, slug
+from airflow_sop_provider.importers.workflow import workflow_of
 
 __all__ = ["read_xsoar"]
 
@@ -28,14 +29,7 @@ def read_xsoar(document: dict[str, Any], name: str) -> Flow:
     :param name: of the SOP.
     :raises ImportFailedError: it is no playbook.
     """
-    tasks = document.get("tasks")
-    if not isinstance(tasks, dict) or not tasks or not all(isinstance(task, dict) for task in tasks.values()):
-        raise ImportFailedError("`tasks` is not a mapping of ids to tasks")
-    start = str(document.get("starttaskid", ""))
-    if start not in tasks:
-        raise ImportFailedError(f"`starttaskid` names `{start[:80]}`, which is no task")
-    title = one_line(document.get("name") or name, name)
-    flow = Flow(slug(name, "sop"), title, clean(document.get("description") or ""), [], [start])
+    flow, tasks, _ = workflow_of(document, name, steps="tasks", first="starttaskid", called="task")
     _inputs(flow, document.get("inputs"))
     if document.get("outputs"):
         flow.notes.append(

@@ -13,7 +13,7 @@ from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 from airflow_sop_provider.store.executions import RunFacts, find_execution, open_execution, set_status
 
-__all__ = ["facts_of_run", "open_run", "opened"]
+__all__ = ["facts_of_run", "find_run", "open_run", "opened"]
 
 
 def opened(session: Session, dag_id: str, run_id: str) -> ExecutionRow | None:
@@ -21,8 +21,14 @@ def opened(session: Session, dag_id: str, run_id: str) -> ExecutionRow | None:
     known = find_execution(session, dag_id, run_id)
     if known is not None:
         return known
-    run = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one_or_none()
+    run = find_run(session, dag_id, run_id)
     return None if run is None else open_run(session, run)
+
+
+def find_run(session: Session, dag_id: str, run_id: str) -> DagRun | None:
+    """Return Airflow's run, None if it is gone."""
+    query = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+    return session.scalars(query).one_or_none()
 
 
 def open_run(session: Session, run: DagRun) -> ExecutionRow | None:

@@ -2,84 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 
 from airflow_sop_provider.runner.gateway_call import GatewayCaller
-from tests.runner import raw_server
+from tests.runner.raw_http import RawHandler
 
 from .gateway_parts import served
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(RawHandler):
     """An MCP server over HTTP whose tools misbehave as ``server.plan`` says; a fresh answer for each message."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = self.message()
         self.server.headers.append(dict(self.headers))
         method, name = message["method"], (message.get("params") or {}).get("name")
         self.server.seen[name if method == "tools/call" else method] += 1
         plan = self.server.plan.get(name if method == "tools/call" else method, [])
         how = plan.pop(0) if plan else "answer"
-        if how != "answer":
-            return self.misbehave(how)
-        response = raw_server.answer(message)
-        if method == "tools/list" and response:
-            for tool in response["result"]["tools"]:
-                tool.update(self.server.changes.get(tool["name"], {}))
-        return self.reply(202, b"") if response is None else self.reply(200, json.dumps(response).encode())
+        return self.answer(message, self.changed) if how == "answer" else self.misbehave(how)
 
-    def misbehave(self, how):
-        if how == "drop":
-            self.close_connection = True
-            self.connection.close()
-        elif how == "hang":
-            time.sleep(3)
-            self.close_connection = True
-        elif how == "html":
-            self.reply(200, b"<html>", "text/html")
-        elif how == "no-json":
-            self.reply(200, b'{"jsonrpc": "2.0", "id"')
-        elif how == "50MB":
-            self.reply(200, b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 50_000_000 + b'"}')
-        elif how == "drip":
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            for _ in range(30):
-                self.wfile.write(b" ")
-                self.wfile.flush()
-                time.sleep(0.1)
-            self.close_connection = True
-        else:
-            self.reply(int(how), b"no")
-
-    def do_GET(self):
-        self.reply(405, b"")
+    def changed(self, response):
+        for tool in response.get("result", {}).get("tools", ()):
+            tool.update(self.server.changes.get(tool["name"], {}))
 
     def do_DELETE(self):
         self.server.seen["DELETE"] += 1
         self.reply(200, b"")
-
-    def reply(self, status, body, kind="application/json"):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-        except OSError:
-            self.close_connection = True  # the reader had enough
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -96,8 +49,11 @@ def raw():
 
 
 @pytest.fixture
-def fleet(raw):
-    with served({"raw": {"transport": "http", "url": raw.url, "timeout": 1.0}}) as gateway:
+def fleet(raw, request):
+    """A gateway before the server; it waits a second where the case is a server that is too slow, else long enough."""
+    case = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    timeout = 1.0 if {"hang", "drip"} & {value for value in case if isinstance(value, str)} else 30.0
+    with served({"raw": {"transport": "http", "url": raw.url, "timeout": timeout}}) as gateway:
         yield gateway
 
 

@@ -5,68 +5,24 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 
-from . import raw_server
+from .raw_http import RawHandler
 
 
-class Endpoint(BaseHTTPRequestHandler):
+class Endpoint(RawHandler):
     """Answers JSON-RPC messages; the path says how it misbehaves, and from which method on."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = self.message()
         self.server.seen.append(dict(self.headers))
         _, when, how = self.path.split("/")
-        if when in (message["method"].replace("/", "-"), "always"):
-            return self.misbehave(how)
-        response = raw_server.answer(message)
-        return self.reply(202, b"") if response is None else self.reply(200, json.dumps(response).encode())
+        wanted = when in (message["method"].replace("/", "-"), "always")
+        return self.misbehave(how) if wanted else self.answer(message)
 
-    def misbehave(self, how):
-        if how == "drop":
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-        elif how == "html":
-            self.reply(200, b"<html>", "text/html")
-        elif how == "truncated":
-            self.reply(200, b'{"jsonrpc": "2.0", "id"')
-        elif how == "50MB":
-            self.reply(200, b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 50_000_000 + b'"}')
-        elif how == "drip":
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            for _ in range(30):
-                self.wfile.write(b" ")
-                time.sleep(0.1)
-            self.close_connection = True
-        elif how == "redirect":
-            self.reply(302, b"", headers={"Location": "http://127.0.0.1:9/elsewhere"})
-        else:
-            self.reply(int(how), b"no")
-
-    def do_GET(self):
-        self.reply(405, b"")
-
-    do_DELETE = do_GET
-
-    def reply(self, status, body, kind="application/json", headers=None):
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        try:
-            self.wfile.write(body)
-        except OSError:
-            self.close_connection = True  # the reader had enough
-
-    def log_message(self, *_):
-        pass
+    do_DELETE = RawHandler.do_GET
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +67,7 @@ def test_dropped_connection(call):
     assert result.code == 75
 
 
-@pytest.mark.parametrize("how", ["html", "truncated", "redirect"])
+@pytest.mark.parametrize("how", ["html", "no-json", "redirect"])
 def test_answers_that_are_not_mcp(call, how):
     kind, _, code = call(f"tools-call/{how}").failure
     assert (kind, code) == ("permanent", 65)

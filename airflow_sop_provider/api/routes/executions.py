@@ -13,12 +13,10 @@ from airflow.api_fastapi.common.dagbag import DagBagDep
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.datamodels.dag_run import DagRunMutableStates
 from airflow.api_fastapi.core_api.services.public.dag_run import patch_dag_run_state
-from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.access import CanRead, CanRun, CanSubmit, GetUserDep, ReadableSops
@@ -36,7 +34,7 @@ from airflow_sop_provider.api.statements import statements
 from airflow_sop_provider.api.submitting import RefusedError, Submission, submit
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.runs.live import Standing, standing
-from airflow_sop_provider.runs.opening import opened
+from airflow_sop_provider.runs.opening import find_run, opened
 from airflow_sop_provider.store.execution_queries import BadCursorError, ExecutionFilter, attempts_of, page_of
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 from airflow_sop_provider.store.executions import cancel_execution
@@ -153,7 +151,7 @@ def cancel(
     row = _row(session, dag_id, run_id)
     if ExecutionStatus(row.status).is_final:
         raise HTTPException(status.HTTP_409_CONFLICT, f"The execution is over: {row.status}.")
-    run = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one_or_none()
+    run = find_run(session, dag_id, run_id)
     dag = None if run is None else dag_bag.get_dag_for_run(run, session=session)
     if run is None or dag is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "Airflow has this run no more.")
