@@ -28,6 +28,7 @@ from airflow_sop_provider.api.routes import (
     metrics,
     modes,
     runner,
+    workers,
 )
 
 __all__ = ["PREFIX", "create_app"]
@@ -70,7 +71,19 @@ def create_app() -> FastAPI:
         responses=_REFUSALS,
     )
     app.add_middleware(Limits, limits=api_limits, runner_prefix=f"{PREFIX}/runner/", own=(f"{_GATEWAY}/",))
-    for module in (executions, attempts_page, fleet, runner, audit, escalations, alerts, approvals, metrics, modes):
+    for module in (
+        executions,
+        attempts_page,
+        fleet,
+        runner,
+        audit,
+        escalations,
+        alerts,
+        approvals,
+        metrics,
+        modes,
+        workers,
+    ):
         app.include_router(module.router, prefix=PREFIX)
     answer_while_away(app)
     app.state.fleet = build_gateway()

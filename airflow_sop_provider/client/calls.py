@@ -12,6 +12,8 @@ import httpx
 
 __all__ = ["Call", "EngineError", "ExecutionStatus", "NotAllowedError", "RefusedError", "cancel_call", "checked"]
 __all__ += [
+    "answer_call",
+    "approvals_call",
     "change_mode_call",
     "execution_call",
     "export_call",
@@ -139,6 +141,19 @@ def change_mode_call(sop: str, mode: str, reason: str | None) -> Call:
     """Return the request that changes it; the same again changes nothing."""
     body = {"mode": mode, "reason": reason}
     return Call(method="PUT", path=f"{_BASE}/sops/{quote(sop, safe='')}/mode", json=body)
+
+
+def approvals_call(filters: Mapping[str, Any]) -> Call:
+    """Return the request for a page of approvals."""
+    params = {name: value for name, value in filters.items() if value is not None}
+    return Call(method="GET", path=f"{_BASE}/approvals", params=params)
+
+
+def answer_call(sop: str, approval: int, choice: str, comment: str | None, meaning: str | None) -> Call:
+    """Return the request that answers an approval; sent twice, the second one would be refused."""
+    body = {"choice": choice, "comment": comment, "meaning": meaning}
+    path = f"{_BASE}/sops/{quote(sop, safe='')}/approvals/{approval}/answers"
+    return Call(method="POST", path=path, json=body, repeatable=False)
 
 
 def list_call(filters: Mapping[str, Any]) -> Call:

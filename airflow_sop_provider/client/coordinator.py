@@ -153,6 +153,24 @@ class ExecutionCoordinator:
         found: dict[str, Any] = self._send(calls.change_mode_call(sop, mode, reason))
         return found
 
+    def approvals(self, **filters: Any) -> dict[str, Any]:
+        """Return a page of approvals: ``approvals`` and ``next_before``; see the API for the filters."""
+        page: dict[str, Any] = self._send(calls.approvals_call(filters))
+        return page
+
+    def answer(
+        self, sop: str, approval: int, choice: str, *, comment: str | None = None, meaning: str | None = None
+    ) -> dict[str, Any]:
+        """Answer an approval as the user of this client, and return it as it stands then.
+
+        :param choice: ``approved`` or ``rejected``.
+        :param meaning: what the signature states; what the SOP says if left out.
+        :raises NotAllowedError: the user's answer does not count; the message says why.
+        :raises RefusedError: no answer counts any more, or what it is about has changed.
+        """
+        found: dict[str, Any] = self._send(calls.answer_call(sop, approval, choice, comment, meaning))
+        return found
+
     def list_executions(self, **filters: Any) -> dict[str, Any]:
         """Return a page of executions: ``executions`` and ``next_cursor``; see the API for the filters."""
         page: dict[str, Any] = self._send(calls.list_call(filters))

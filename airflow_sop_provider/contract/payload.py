@@ -32,6 +32,7 @@ class StepPayload(BaseModel):
     :param inputs: JSON Schema of each input, for defaults and validation of the run's conf.
     :param data_sources: those the step may touch: name -> {server, tools}.
     :param reads: ids of steps whose outputs the step's expressions read.
+    :param approvals: ids of the approvals among the steps before it, direct or not: it starts only if they were given.
     :param items_task: task whose output list holds the items of a ``for_each``, None without one.
     :param max_retries: retries after the first attempt.
     :param memory_bytes: memory limit of the attempt, bytes.
@@ -58,6 +59,7 @@ class StepPayload(BaseModel):
     agent: dict[str, Any] | None = None
     guidance: str | None = None
     reads: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
     items_task: str | None = None
     max_retries: int = 3
     memory_bytes: int | None = None

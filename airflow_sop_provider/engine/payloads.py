@@ -36,6 +36,7 @@ def step_payload(loaded: LoadedSop, step: Step | RollbackStep, items_task: str |
         agent=None if model is None else model.model_dump(mode="json"),
         guidance=loaded.sop.guidance if step.kind in _ASKS_A_MODEL else None,
         reads=_reads(loaded, step),
+        approvals=_approvals(loaded, step),
         items_task=items_task,
         timeout_seconds=None if step.timeout is None else step.timeout.total_seconds(),
         max_retries=DEFAULT_MAX_RETRIES if step.retry is None else step.retry.max_retries,
@@ -75,6 +76,13 @@ def _reads(loaded: LoadedSop, step: Step | RollbackStep) -> tuple[str, ...]:
     if isinstance(step, Step) and (may_ask(step) or step.approval is not None):
         reads |= loaded.graph.ancestors(step.id)
     return tuple(sorted(reads))
+
+
+def _approvals(loaded: LoadedSop, step: Step | RollbackStep) -> tuple[str, ...]:
+    if isinstance(step, RollbackStep):  # it undoes; nobody has to approve that
+        return ()
+    before = loaded.graph.ancestors(step.id)
+    return tuple(sorted(one.id for one in loaded.sop.steps if one.approval is not None and one.id in before))
 
 
 def _identity(loaded: LoadedSop) -> dict[str, Any]:

@@ -215,6 +215,8 @@ class AttemptCarrier:
             if settled.state != "void":
                 return partial(reporter.settled, settled, payload, context)
             log_file.say("warning", f"{settled.message}: asking anew")
+        if (reason := await self._services.ledger.missing_approval(self._message.key, payload)) is not None:
+            return partial(reporter.failed, permanent("approval-missing", reason), payload, context)
         spec = await self._spec(payload, begun)
         if isinstance(spec, Failure):
             return partial(reporter.failed, spec, payload, context)

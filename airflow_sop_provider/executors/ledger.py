@@ -22,6 +22,7 @@ from airflow_sop_provider.executors.messages import Identity
 from airflow_sop_provider.executors.metadata_db import nudge
 from airflow_sop_provider.executors.upstream import Upstream, read_upstream
 from airflow_sop_provider.runs import approvals
+from airflow_sop_provider.runs.approval_guard import missing_approval
 from airflow_sop_provider.runs.opening import opened
 from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
 from airflow_sop_provider.store.audit_append import gathered
@@ -139,6 +140,14 @@ class Ledger:
         """Judge what people have answered since the task was parked, and return where it stands."""
         return await self._commit.run(
             lambda session: approvals.settle(session, key, payload), task_instance=key.task_instance_id
+        )
+
+    async def missing_approval(self, key: AttemptKey, payload: StepPayload) -> str | None:
+        """Return which approval before a step is missing or outdated, in words; None: the step may start."""
+        if not payload.approvals:
+            return None
+        return await self._commit.run(
+            lambda session: missing_approval(session, key, payload), task_instance=key.task_instance_id
         )
 
     async def refuse(self, key: AttemptKey, identity: Identity) -> None:

@@ -71,6 +71,7 @@ class SopStepOperator(KubernetesPodOperator):
         from airflow_sop_provider.operators.concluding import conclude
         from airflow_sop_provider.runtimes.select import choose_runtime
 
+        self._refuse_without_approval(context)
         settings = read_settings()
         assignment = assignment_of(self.payload, self.item, context)
         outcome: Outcome | RuntimeFailedError
@@ -83,6 +84,16 @@ class SopStepOperator(KubernetesPodOperator):
         outputs = conclude(outcome, assignment, context)
         self.do_xcom_push = True  # off until now, because for this operator it means a sidecar
         return outputs
+
+    def _refuse_without_approval(self, context: Context) -> None:
+        if not self.payload.approvals:
+            return
+        from airflow.sdk.exceptions import AirflowFailException
+
+        from airflow_sop_provider.operators.approval_engine import ApprovalEngine
+
+        if (reason := ApprovalEngine(context).missing()) is not None:
+            raise AirflowFailException(reason)
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """Return the step's pod; `pod_image` has its say where it names an image."""

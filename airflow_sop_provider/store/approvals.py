@@ -184,6 +184,7 @@ def list_approvals(
     session: Session,
     sops: Iterable[str],
     *,
+    number: int | None = None,
     state: str | None = None,
     run_id: str | None = None,
     before: int | None = None,
@@ -201,6 +202,8 @@ def list_approvals(
         .limit(limit)
         .options(defer(ExecutionRow.context), defer(ExecutionRow.result))
     )
+    if number is not None:
+        query = query.where(ApprovalRow.id == number)
     if state is not None:
         query = query.where(ApprovalRow.state == state)
     if run_id is not None:

@@ -20,12 +20,16 @@ from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from airflow_sop_provider.api.runner_auth import signing_key
 from airflow_sop_provider.bundles.sop_bundle import SopBundle
 from airflow_sop_provider.contract.approval import Settled
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.contract.payload import PAYLOAD_KEY, StepPayload
+from airflow_sop_provider.engine.runner_tokens import runner_token
+from airflow_sop_provider.runs.approval_guard import missing_approval
 from airflow_sop_provider.runs.approvals import ask_people, settle
 from airflow_sop_provider.runs.closing import close_run
+from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_attempt, end_attempt
 from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.executions import find_execution
 from airflow_sop_provider.store.tables import ApprovalRow, OutboxRow
@@ -46,6 +50,9 @@ steps:
   - id: sign
     needs: [first]
     approval: {approval}
+  - id: after
+    needs: [first, sign]
+    compute: {{value: "steps.first.value"}}
 """
 TERMS = {
     "api-signed": "{by: [treasury, carl], not_by: requester, quorum: 2, meaning: I have looked}",
@@ -119,6 +126,21 @@ class Waiting:
         with create_session() as session:
             return str(session.scalar(select(TaskInstance.state).where(TaskInstance.id == self.task)))
 
+    def mark(self, state: str) -> None:
+        """Set the approval's task to this state, as a person may who edits the DAG's runs."""
+        with create_session() as session:
+            session.get_one(TaskInstance, self.task).state = state
+
+    def what_is_missing(self) -> str | None:
+        """Why the step after it may not start."""
+        with create_session() as session:
+            query = select(TaskInstance).where(
+                TaskInstance.dag_id == self.sop, TaskInstance.run_id == self.run_id, TaskInstance.task_id == "after"
+            )
+            task = session.scalars(query).one()
+            key = self.key.model_copy(update={"step": "after", "task_instance_id": str(task.id)})
+            return missing_approval(session, key, StepPayload.model_validate(task.executor_config[PAYLOAD_KEY]))
+
     def park(self) -> None:
         with create_session() as session:
             task = session.get_one(TaskInstance, self.task)
@@ -141,17 +163,21 @@ class Waiting:
         with create_session() as session:
             return ask_people(session, self.key, self.payload, {"title": "Sign it", "question": "Go?"})
 
-    def result_of_first(self, value: Any) -> None:
+    def result_of(self, step: str, value: Any) -> None:
+        where = {"dag_id": self.sop, "run_id": self.run_id, "task_id": step}
         with create_session() as session:
-            XComModel.set(
-                "return_value",
-                value,
-                dag_id=self.sop,
-                run_id=self.run_id,
-                task_id="first",
-                serialize=False,
-                session=session,
-            )
+            XComModel.set("return_value", value, **where, serialize=False, session=session)
+
+    def result_of_first(self, value: Any) -> None:
+        self.result_of("first", value)
+
+    def succeed(self, name: str = "anna", choice: str = "Approve") -> dict[str, Any]:
+        """Answer, and end the task as the executor does."""
+        settled = self.respond(name, choice)
+        assert settled.outputs is not None
+        self.result_of("sign", settled.outputs)
+        self.mark("success")
+        return settled.outputs
 
     def events(self) -> list[str]:
         with create_session() as session:
@@ -345,6 +371,54 @@ def test_an_execution_that_is_over_waits_for_nobody(wait_for) -> None:
     assert waiting.approval.state == "void"
 
 
+def test_a_step_after_an_approval_that_was_given_starts(wait_for) -> None:
+    waiting = wait_for("api-routed")
+    waiting.succeed()
+    assert waiting.what_is_missing() is None
+
+
+@pytest.mark.parametrize("state", ["success", "skipped"])
+def test_an_approval_that_was_marked_by_hand_is_none(wait_for, state: str) -> None:
+    waiting = wait_for("api-routed")
+    waiting.mark(state)
+    assert str(waiting.what_is_missing()).startswith(f"`sign` is {state} in Airflow, but nobody approved it")
+
+
+def test_a_rejection_that_fails_the_step_is_none_either(wait_for) -> None:
+    waiting = wait_for()
+    waiting.respond("anna", "Reject")
+    waiting.mark("success")
+    assert "nobody approved it" in str(waiting.what_is_missing())
+
+
+def test_an_approval_of_a_result_that_has_changed_is_none_for_later_steps(wait_for) -> None:
+    waiting = wait_for("api-routed")
+    waiting.succeed()
+    waiting.result_of_first({"value": 3})
+    assert "has changed since" in str(waiting.what_is_missing())
+
+
+def test_outputs_that_were_changed_by_hand_are_no_approval(wait_for) -> None:
+    waiting = wait_for("api-routed")
+    outputs = waiting.succeed(choice="Reject")
+    assert waiting.what_is_missing() is None
+    waiting.result_of("sign", {**outputs, "choice": "approved"})
+    assert "not what people answered" in str(waiting.what_is_missing())
+
+
+def test_an_approval_that_the_sop_skipped_is_not_needed(wait_for, set_tasks) -> None:
+    waiting = wait_for("api-routed")
+    waiting.mark("skipped")
+    set_tasks(waiting.sop, waiting.run_id, first="skipped")
+    assert waiting.what_is_missing() is None
+    set_tasks(waiting.sop, waiting.run_id, first="success")
+    with create_session() as session:
+        execution = find_execution(session, waiting.sop, waiting.run_id)
+        begin_attempt(session, execution, AttemptBegin(key=waiting.key, kind="step"))
+        end_attempt(session, execution, AttemptEnd(key=waiting.key, state="skipped"))
+    assert waiting.what_is_missing() is None
+
+
 def test_lists_show_what_the_caller_may_see_and_answer(wait_for, as_user, client) -> None:
     one, two = wait_for(), wait_for("api-routed")
     page = as_user("bob").get(f"{V1}/approvals", params={"state": "waiting"}).json()
@@ -371,3 +445,63 @@ def test_who_may_do_what(wait_for, as_user, client) -> None:
                                 json={"choice": "approved"}).status_code == 404  # fmt: skip
     assert answer(as_user("anna"), waiting, "maybe").status_code == 422
     assert waiting.approval.state == "waiting"
+
+
+@pytest.fixture
+def worker(client: TestClient) -> Callable[..., TestClient]:
+    """Give a client with the token that a worker makes for its task; ``changes`` make it another's."""
+
+    def make(waiting: Waiting, **changes: Any) -> TestClient:
+        key = waiting.key.model_copy(update=changes)
+        token = runner_token(key, signing_key(), timeout_seconds=60, now=utc_now())
+        return TestClient(client.app, headers={"Authorization": f"Bearer {token}"})
+
+    return make
+
+
+def test_a_worker_of_another_executor_asks_and_has_answers_judged(wait_for, worker) -> None:
+    waiting = wait_for("api-routed")
+    with create_session() as session:
+        task = session.get_one(TaskInstance, waiting.task)
+        task.state, task.try_number = "running", 1
+    asked = worker(waiting).post(f"{V1}/worker/approval/ask", json={"title": "Sign it", "question": "Go?"})
+    assert Settled.model_validate(asked.json()).state == "waiting"
+    with create_session() as session:
+        detail = session.get_one(HITLDetail, waiting.task)
+        detail.responded_by, detail.responded_at = {"id": "anna", "name": "anna"}, utc_now()
+        detail.chosen_options = ["Approve"]
+    settled = Settled.model_validate(worker(waiting).post(f"{V1}/worker/approval/settle").json())
+    assert (settled.state, settled.outputs is not None) == ("approved", True)
+    assert worker(waiting).post(f"{V1}/worker/approval/missing").json() == {"missing": None}
+
+
+@pytest.mark.parametrize("what", ["ask", "settle", "missing"])
+def test_a_worker_is_known_by_the_token_of_its_own_running_attempt_only(wait_for, worker, client, admin, what) -> None:
+    waiting = wait_for("api-routed")
+    path = f"{V1}/worker/approval/{what}"
+    assert worker(waiting).post(path, json={"title": "x"}).status_code == 401, "it does not run"
+    with create_session() as session:
+        task = session.get_one(TaskInstance, waiting.task)
+        task.state, task.try_number = "running", 1
+    for changes in (
+        {"attempt": 2},
+        {"step": "after"},
+        {"run_id": "other"},
+        {"map_index": 3},
+        {"task_instance_id": "x"},
+    ):
+        assert worker(waiting, **changes).post(path, json={"title": "x"}).status_code == 401, changes
+    for caller in (client, admin):
+        assert caller.post(path, json={"title": "x"}).status_code == 401
+
+
+def test_a_task_that_asks_nobody_cannot_be_settled(wait_for, worker) -> None:
+    waiting = wait_for("api-routed")
+    with create_session() as session:
+        query = select(TaskInstance).where(TaskInstance.run_id == waiting.run_id, TaskInstance.task_id == "after")
+        task = session.scalars(query).one()
+        task.state, task.try_number = "running", 1
+        other = str(task.id)
+    caller = worker(waiting, step="after", task_instance_id=other)
+    assert caller.post(f"{V1}/worker/approval/settle").status_code == 409
+    assert caller.post(f"{V1}/worker/approval/missing").json() == {"missing": None}, "nothing has begun or ended yet"

@@ -104,14 +104,19 @@ def get_approvals(
     user: GetUserDep,
     sop: str | None = None,
     run_id: str | None = None,
+    approval: _NUMBER | None = None,
     state: Literal["waiting", "approved", "rejected", "expired", "void"] | None = None,
     mine: bool = False,
     before: _NUMBER | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> ApprovalPage:
-    """List approvals of executions that the caller may see; with ``mine`` of this page only those they may answer."""
+    """List approvals of executions that the caller may see, the newest first.
+
+    :param approval: the one of this number.
+    :param mine: of this page only those that the caller may answer.
+    """
     sops = readable if sop is None else readable & {sop}
-    found = list_approvals(session, sops, state=state, run_id=run_id, before=before, limit=limit + 1)
+    found = list_approvals(session, sops, number=approval, state=state, run_id=run_id, before=before, limit=limit + 1)
     shown = [_shown(session, row, execution, _person(user)) for row, execution in found[:limit]]
     return ApprovalPage(
         approvals=[one for one in shown if not mine or one.refusal is None],
