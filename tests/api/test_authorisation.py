@@ -33,6 +33,8 @@ DESCRIBED = "described"
 """Anybody may read how the API looks, as in Airflow itself."""
 RUNNER = "runner"
 """A running attempt with its own token, and nobody else."""
+WORKER = "worker"
+"""A task that Airflow has running, with the token its worker makes; see `test_approvals`. No caller here is one."""
 
 SERVER = {"data": {"server": "1", "tools": ["look"]}}
 """What the attempts may touch in the fleet; filled paths name it."""
@@ -70,6 +72,7 @@ LEAST: dict[tuple[str, str], str] = {
     ("GET", f"{V1}/approvals"): "viewer",
     ("GET", f"{V1}/sops/{{dag_id}}/approvals/{{approval_id}}"): "viewer",
     ("POST", f"{V1}/sops/{{dag_id}}/approvals/{{approval_id}}/answers"): "user",
+    **{("POST", f"{V1}/worker/approval/{what}"): WORKER for what in ("ask", "settle", "missing")},
     ("GET", f"{V1}/metrics/summary"): "viewer",
     ("GET", f"{V1}/metrics"): "viewer",
     ("GET", f"{V1}/sops/{{dag_id}}/mode"): "viewer",
@@ -157,6 +160,8 @@ def let_through(endpoint: tuple[str, str], caller: str) -> bool:
     least = LEAST[endpoint]
     if least == DESCRIBED:
         return True
+    if least == WORKER:
+        return False
     if least == RUNNER:
         return caller == "a running attempt of another execution"  # and it finds nothing there but its own
     return caller in ROLES and ROLES.index(caller) >= ROLES.index(least)
