@@ -58,22 +58,27 @@ class KnownRuns:
     """Remembers up to which number every run has its execution.
 
     :param clock: seconds that only grow.
+    :param again: so many of the newest runs are looked at every time: SQLite gives the numbers of deleted ones again.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, again: int = 1000) -> None:
         self._clock = clock
+        self._again = again
         self._newest: deque[tuple[float, int]] = deque()
         self._everything_at: float | None = None
         self._below = 0
 
-    def below(self) -> int:
-        """Return the number up to which runs need no look."""
+    def below(self, newest: int) -> int:
+        """Return the number up to which runs need no look.
+
+        :param newest: number of the newest run now.
+        """
         now = self._clock()
         while self._newest and self._newest[0][0] <= now - _SETTLED_SECONDS:
             self._below = self._newest.popleft()[1]
         if self._everything_at is None or now >= self._everything_at + _EVERYTHING_SECONDS:
             return 0
-        return self._below
+        return max(0, min(self._below, newest - self._again))
 
     def all_known(self, newest: int, *, looked_from: int) -> None:
         """Note that all runs from ``looked_from`` up to ``newest`` have their executions now."""
@@ -93,9 +98,9 @@ def reconcile(sessions: Sessions, known: KnownRuns = _KNOWN) -> Found:
     :param sessions: gives a session that is committed at its end; each execution gets one of its own.
     :param known: what this process has seen before.
     """
-    below = known.below()
     with sessions() as session:
         newest = session.scalar(select(func.max(DagRun.id))) or 0
+        below = known.below(newest)
         new = list(session.scalars(_new_runs(below)))
         scheduled = list(session.scalars(_scheduled()))
         over = list(session.scalars(_over()))

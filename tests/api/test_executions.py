@@ -9,8 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from airflow.models.dag import DagModel
+from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
@@ -178,6 +180,35 @@ def test_a_run_that_airflow_started_is_followed_just_the_same(admin, chain, set_
     set_tasks(chain, run_id, first="success", second="success")
     finish(chain, run_id, "success")
     assert admin.get(address(made)).json()["execution"]["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("run_type", "by"),
+    [
+        (DagRunType.MANUAL, DagRunTriggeredByType.UI),
+        (DagRunType.MANUAL, DagRunTriggeredByType.REST_API),
+        (DagRunType.SCHEDULED, DagRunTriggeredByType.TIMETABLE),
+        (DagRunType.BACKFILL_JOB, DagRunTriggeredByType.BACKFILL),
+    ],
+)
+def test_a_run_is_followed_whoever_started_it(admin, chain, set_tasks, run_type, by) -> None:
+    """From the first look to its verdict, with its context, as if we had been asked for it."""
+    now = datetime.now(UTC)
+    with create_session() as session:
+        dag = DBDagBag().get_latest_version_of_dag(chain, session=session)
+        made = dag.create_dagrun(
+            run_id=f"{run_type}__it", run_after=now, run_type=run_type, triggered_by=by, state="running", conf={},
+            logical_date=now, data_interval=(now, now), session=session,
+        )  # fmt: skip
+        run_id = made.run_id
+    reconcile(create_session)
+    one = f"{V1}/sops/{chain}/executions/{quote(run_id)}"
+    assert admin.get(f"{one}/status").json()["status"] == "QUEUED"
+    set_tasks(chain, run_id, first="success", second="success")
+    finish(chain, run_id, "success")
+    found = admin.get(one).json()
+    assert (found["execution"]["status"], found["execution"]["run_type"]) == ("COMPLETED", str(run_type))
+    assert [step["id"] for step in found["context"]["steps"]] == ["first", "second"]
 
 
 def test_a_run_that_was_deleted_leaves_a_verdict(admin, chain) -> None:

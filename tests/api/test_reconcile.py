@@ -43,20 +43,22 @@ def clock() -> Clock:
 
 
 def test_everything_is_looked_at_first_then_what_is_new_then_everything_again(clock) -> None:
-    known = KnownRuns(clock)
-    assert known.below() == 0
+    known = KnownRuns(clock, again=0)
+    assert known.below(70) == 0
     known.all_known(70, looked_from=0)
-    assert known.below() == 0, "whoever took number 69 may not have committed yet"
+    assert known.below(90) == 0, "whoever took number 69 may not have committed yet"
     clock.now += 60
     known.all_known(80, looked_from=0)
     clock.now += 61
-    assert known.below() == 70
+    assert known.below(90) == 70
     clock.now += 60
-    assert known.below() == 80
+    assert known.below(90) == 80
     clock.now += 1000
-    assert known.below() == 0, "for what took longer to be written than anybody thinks"
+    assert known.below(90) == 0, "for what took longer to be written than anybody thinks"
     known.all_known(90, looked_from=0)
-    assert known.below() == 80
+    assert known.below(90) == 80
+    assert known.below(75) == 75, "newer ones were deleted; their numbers may come again"
+    assert KnownRuns(clock).below(90) == 0
 
 
 def test_a_run_is_found_by_whoever_was_just_started(admin, chain) -> None:
@@ -67,7 +69,7 @@ def test_a_run_is_found_by_whoever_was_just_started(admin, chain) -> None:
 
 
 def test_a_run_below_what_is_known_is_found_when_everything_is_looked_at(admin, chain, clock) -> None:
-    known = KnownRuns(clock)
+    known = KnownRuns(clock, again=0)
     reconcile(create_session, known)
     run_id = submit(admin, chain).json()["run_id"]
     forget()

@@ -28,7 +28,7 @@ from airflow_sop_provider.store.spending import spent_by_agents
 __all__ = ["router"]
 
 
-def _sized(request: Request) -> None:
+async def _sized(request: Request) -> None:
     """Refuse a body whose size is not told beforehand; how large it may be is for `api.limits`."""
     length = request.headers.get("content-length", "0" if request.method == "GET" else "")
     if not length.isdecimal():
