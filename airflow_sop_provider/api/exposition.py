@@ -39,6 +39,11 @@ def _of_window(found: Metrics) -> Iterable[GaugeMetricFamily]:
     yield _durations("sop_duration_seconds", "Duration of executions that ended", {"": found.durations}, None)
     yield _durations("sop_duration_by_mode_seconds", "The same by mode", found.by_mode, "mode")
     yield _durations("sop_duration_by_control_seconds", "The same by control", found.by_control, "control")
+    for label, groups in (("mode", found.by_mode), ("control", found.by_control)):
+        rates = {name: one.success_rate for name, one in groups.items() if one.success_rate is not None}
+        yield _family(f"sop_success_rate_by_{label}", f"Share of COMPLETED by {label}", rates, label)
+        ended = {name: one.ended for name, one in groups.items()}
+        yield _family(f"sop_executions_ended_by_{label}", f"Executions that ended, by {label}", ended, label)
     yield _one("sop_attempts", "Attempts that ended", found.attempts)
     yield _family("sop_attempt_errors", "Attempts that ended with an error, by its type", found.errors, "type")
     yield _family("sop_attempt_error_rate", "Their share of all attempts that ended", found.error_rate, "type")

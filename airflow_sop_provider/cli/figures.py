@@ -25,7 +25,9 @@ def show_metrics(url: str, since: datetime | None, until: datetime | None, *, as
         return 0
     click.echo(f"{moment(found['since'])} to {moment(found['until'])} UTC")
     _summary(found)
-    durations = [("all", found["durations"])]
+    everything = {**found["durations"], "success_rate": found["success_rate"]}
+    everything["ended"] = sum(one["ended"] for one in found["by_mode"].values())
+    durations = [("all", everything)]
     durations += [(f"mode {name}", one) for name, one in sorted(found["by_mode"].items())]
     durations += [(f"control {name or 'none'}", one) for name, one in sorted(found["by_control"].items())]
     click.echo()

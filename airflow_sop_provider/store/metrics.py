@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from airflow_sop_provider.engine.execution_state import ExecutionStatus
 from airflow_sop_provider.store.execution_tables import AttemptRow, ExecutionRow
 
-__all__ = ["Durations", "Metrics", "durations_of", "metrics_of"]
+__all__ = ["Durations", "Group", "Metrics", "durations_of", "metrics_of"]
 
 _WAITING = (ExecutionStatus.SUBMITTED.value, ExecutionStatus.QUEUED.value)
 
@@ -32,6 +32,14 @@ class Durations:
     mean: float | None = None
     p95: float | None = None
     p99: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Durations):
+    """The figures of the executions of one control or mode; ``ended``: how many ended in the window, begun or not."""
+
+    ended: int = 0
+    success_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +60,8 @@ class Metrics:
     counts: dict[str, int]
     success_rate: float | None
     durations: Durations
-    by_control: dict[str, Durations]
-    by_mode: dict[str, Durations]
+    by_control: dict[str, Group]
+    by_mode: dict[str, Group]
     attempts: int
     cpu_seconds: float
     peak_memory_bytes: int | None
@@ -65,6 +73,25 @@ class Metrics:
     errors: dict[str, int] = field(default_factory=dict)
     error_rate: dict[str, float] = field(default_factory=dict)
     queue_depth: int
+
+
+@dataclass
+class _Gathered:
+    """Executions that ended, as they are read."""
+
+    seconds: list[float] = field(default_factory=list)
+    ended: int = 0
+    completed: int = 0
+
+    def add(self, status: str, began: datetime | None, over: datetime) -> None:
+        self.ended += 1
+        self.completed += status == ExecutionStatus.COMPLETED.value
+        if began is not None:
+            self.seconds.append((over - began).total_seconds())
+
+    def figures(self) -> Group:
+        rate = self.completed / self.ended if self.ended else None
+        return Group(**vars(durations_of(self.seconds)), ended=self.ended, success_rate=rate)
 
 
 def durations_of(seconds: Iterable[float]) -> Durations:
@@ -89,9 +116,9 @@ def metrics_of(session: Session, sops: Iterable[str], since: datetime, until: da
     """
     names = sorted(sops)
     counts: Counter[str] = Counter()
-    groups: dict[str, dict[str, list[float]]] = {"control": defaultdict(list), "mode": defaultdict(list)}
-    everything: list[float] = []
-    ended: Counter[bool] = Counter()
+    all_of = _Gathered()
+    by_control: dict[str, _Gathered] = defaultdict(_Gathered)
+    by_mode: dict[str, _Gathered] = defaultdict(_Gathered)
     query = select(
         ExecutionRow.status, ExecutionRow.control, ExecutionRow.mode, ExecutionRow.started_at, ExecutionRow.ended_at
     ).where(
@@ -103,21 +130,17 @@ def metrics_of(session: Session, sops: Iterable[str], since: datetime, until: da
         counts[status.lower()] += 1
         if over is None or over >= until:
             continue
-        ended[status == ExecutionStatus.COMPLETED.value] += 1
-        if began is not None:
-            seconds = (over - began).total_seconds()
-            everything.append(seconds)
-            groups["mode"][mode].append(seconds)
-            groups["control"][control or ""].append(seconds)
+        for group in (all_of, by_control[control or ""], by_mode[mode]):
+            group.add(status, began, over)
     used = _resources(session, names, since, until)
     errors = _errors(session, names, since, until)
     waiting = select(func.count()).where(ExecutionRow.sop.in_(names), ExecutionRow.status.in_(_WAITING))
     return Metrics(
         counts={**{one.value.lower(): counts[one.value.lower()] for one in ExecutionStatus}, "total": counts.total()},
-        success_rate=ended[True] / ended.total() if ended.total() else None,
-        durations=durations_of(everything),
-        by_control={name: durations_of(group) for name, group in groups["control"].items()},
-        by_mode={name: durations_of(group) for name, group in groups["mode"].items()},
+        success_rate=all_of.figures().success_rate,
+        durations=durations_of(all_of.seconds),
+        by_control={name: group.figures() for name, group in by_control.items()},
+        by_mode={name: group.figures() for name, group in by_mode.items()},
         **used,
         errors=errors,
         error_rate={kind: count / used["attempts"] for kind, count in errors.items()},

@@ -56,6 +56,8 @@ def test_figures_for_prometheus(admin, chain, set_tasks) -> None:
     assert got["sop_queue_depth"][()] >= 1
     assert set(got["sop_duration_seconds"]) == {("mean",), ("p95",), ("p99",)}
     assert got["sop_duration_by_mode_seconds"].keys() == {(one, "system_design") for one in ("mean", "p95", "p99")}
+    assert 0 < got["sop_success_rate_by_mode"][("system_design",)] <= 1
+    assert got["sop_executions_ended_by_control"][("T-1",)] >= 1
     assert ("T-1", "p99") in got["sop_duration_by_control_seconds"]
     assert got["sop_attempt_error_rate"] == {("transient",): 1}
     assert (got["sop_cpu_seconds"][()], got["sop_cpu_utilisation"][()]) == (0.5, 0.5)

@@ -57,8 +57,11 @@ def test_every_figure_is_right_for_any_window(runs, since, length):
     assert got.success_rate == (pytest.approx(done / len(inside)) if inside else None)
     check(got.durations, [run["seconds"] for run in inside])
     for control in {run["control"] for run in inside}:
+        own = [run["end"] == "COMPLETED" for run in inside if run["control"] == control]
+        assert (got.by_control[control].ended, got.by_control[control].success_rate) == (len(own), fmean(own))
         check(got.by_control[control], [run["seconds"] for run in inside if run["control"] == control])
     check(got.by_mode.get("system_design", got.durations), [run["seconds"] for run in inside])
+    assert [one.success_rate for one in got.by_mode.values()] == ([got.success_rate] if inside else [])
     assert got.attempts == len(inside)
     assert got.cpu_seconds == sum(run["cpu"] for run in inside)
     assert got.network_received_bytes == sum(run["cpu"] for run in inside)
