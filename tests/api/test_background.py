@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from airflow_sop_provider.api.app import create_app
 from airflow_sop_provider.api.background import Background, Job
 from airflow_sop_provider.plugins.engine_app import EngineApps
+from airflow_sop_provider.store import leases
+from airflow_sop_provider.store.control_tables import LeaseRow
 from airflow_sop_provider.store.leases import hold
 from airflow_sop_provider.store.tables import metadata
 
@@ -46,12 +49,22 @@ async def until(reached) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_one_holds_a_lease_until_it_ends(sessions) -> None:
+def test_one_holds_a_lease_until_it_ends(sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = datetime(2026, 11, 25, tzinfo=UTC)
+
+    def holds(session, holder: str, at: float) -> bool:
+        monkeypatch.setattr(leases, "utc_now", lambda: begun + timedelta(seconds=at))
+        return hold(session, "job", holder, 60)
+
     with sessions() as session:
-        assert hold(session, "job", "a", 60)
-        assert not hold(session, "job", "b", 60)
-        assert hold(session, "job", "a", -1), "its holder renews it; here it has ended at once"
-        assert hold(session, "job", "b", 60)
+        assert holds(session, "a", at=0)
+        assert not holds(session, "b", at=1)
+        assert holds(session, "a", at=29)
+        assert session.scalar(select(LeaseRow.expires_at)) == begun + timedelta(seconds=60), "there is time: no write"
+        assert holds(session, "a", at=31), "its holder renews it"
+        assert not holds(session, "b", at=90)
+        assert holds(session, "b", at=92)
+        assert not holds(session, "a", at=93)
 
 
 async def test_of_two_servers_one_works(sessions) -> None:
