@@ -43,14 +43,27 @@ steps:
 @pytest.fixture(scope="session")
 def chain(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Id of an SOP that Airflow knows: two steps, one after the other."""
-    name = "api-chain"
+    return known_sop("api-chain", SOP, tmp_path_factory, bundle_name="api")
+
+
+@pytest.fixture(scope="session")
+def fork(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Id of an SOP of two steps that do not need each other."""
+    text = SOP.replace("    needs: [first]\n", "").replace("steps.first.value * 2", "inputs.number * 2")
+    return known_sop(
+        "api-fork", text.replace("control: T-1\n", "mode: system_design\n"), tmp_path_factory, bundle_name="fork"
+    )
+
+
+def known_sop(name: str, text: str, tmp_path_factory: pytest.TempPathFactory, *, bundle_name: str) -> str:
+    """Have Airflow know an SOP; return its id."""
     folder = tmp_path_factory.mktemp("sops")
-    (folder / f"{name}.yaml").write_text(SOP.format(name=name))
+    (folder / f"{name}.yaml").write_text(text.format(name=name))
     with create_session() as session:
-        session.merge(DagBundleModel(name="api"))
+        session.merge(DagBundleModel(name=bundle_name))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path_factory.mktemp("storage")))
-        bundle = SopBundle(name="api", path=str(folder))
+        bundle = SopBundle(name=bundle_name, path=str(folder))
         bundle.refresh()
         bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
         sync_bag_to_db(bag, bundle.name, None)

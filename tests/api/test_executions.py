@@ -182,6 +182,17 @@ def test_a_run_that_airflow_started_is_followed_just_the_same(admin, chain, set_
     assert admin.get(address(made)).json()["execution"]["status"] == "COMPLETED"
 
 
+def test_what_failed_in_part_is_said_to_be_so(admin, fork, set_tasks) -> None:
+    made = submit(admin, fork)
+    run_id = made.json()["run_id"]
+    set_tasks(fork, run_id, first="success", second="failed")
+    finish(fork, run_id, "failed")
+    found = admin.get(address(made)).json()
+    assert found["execution"]["status"] == "PARTIALLY_COMPLETED"
+    assert found["result"]["failed"] == ["second"]
+    assert admin.get(f"{V1}/executions", params={"status": "PARTIALLY_COMPLETED"}).json()["executions"]
+
+
 @pytest.mark.parametrize(
     ("run_type", "by"),
     [

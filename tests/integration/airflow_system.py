@@ -137,6 +137,7 @@ class AirflowSystem:
         """Start again what ended by itself, as whoever supervises Airflow does; return the names."""
         ended = [name for name, component in self.components.items() if component.ended]
         for name in ended:
+            self._killed.append(self.components[name].process.pid)  # what it had started may still be there
             self.start_component(name, **self._options[name])
         return ended
 
