@@ -36,6 +36,7 @@ def test_every_declared_option_has_a_default_that_can_be_read(monkeypatch):
     assert settings.fleet_file.parent != settings.sops_folder  # or it would be taken for an SOP
     assert settings.termination_grace_seconds < 2
     assert settings.keep_failed_seconds == 0
+    assert settings.audit_retention_days == 400
 
 
 def test_the_metadata_is_what_airflow_accepts():

@@ -22,6 +22,7 @@ from airflow_sop_provider.store.audit_keys import SigningKey
 from airflow_sop_provider.store.audit_log import chain_entries
 from airflow_sop_provider.store.executions import close_execution, open_execution
 from airflow_sop_provider.store.tables import AttemptRow, AuditDigestRow, AuditEntryRow, ExecutionRow, metadata
+from tests.integration.postgres_server import PostgresServer
 from tests.store.facts import SUBMITTED, attempt_key, context_of, entries_of, run_facts
 
 KEY = SigningKey.from_secret("5a" * 32)
@@ -117,3 +118,39 @@ def test_a_full_disk_stores_all_of_a_fact_or_nothing_and_goes_on_when_there_is_r
         assert len([one for one in entries if one.kind == "action"]) == stored + 19
         assert session.scalars(select(AuditEntryRow.seq)).all()
     engine.dispose()
+
+
+# -- the database ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.postgres
+def test_facts_go_on_after_the_database_was_killed_in_the_middle_of_one() -> None:
+    """What was stored is there, what was under way is there not at all, and whoever repeats it doubles nothing."""
+    server = PostgresServer()
+    engine = create_engine(server.create_database("killed"), pool_pre_ping=True)
+    metadata.create_all(engine)
+    key, execution = attempt_key(), "software-licence-review/manual__1"
+    end = AttemptEnd(key=key, state="succeeded", events=[event(1), event(2)])
+    try:
+        with Session(engine) as session, session.begin():
+            begin_attempt(
+                session, open_execution(session, run_facts(), context_of()), AttemptBegin(key=key, kind="step")
+            )
+        with Session(engine) as session:
+            assert end_attempt(session, session.scalars(select(ExecutionRow)).one(), end)
+            server.shut_down()
+            with pytest.raises(OperationalError):
+                session.commit()
+        with pytest.raises(OperationalError), Session(engine) as session:
+            session.scalars(select(ExecutionRow)).one()
+        server.start()
+        with Session(engine) as session, session.begin():
+            assert [one.kind for one in entries_of(session, execution) if one.step] == ["attempt.begin"]
+            assert end_attempt(session, session.scalars(select(ExecutionRow)).one(), end)
+            assert not end_attempt(session, session.scalars(select(ExecutionRow)).one(), end)
+        with Session(engine) as session:
+            kinds = [one.kind for one in entries_of(session, execution) if one.step]
+            assert kinds == ["attempt.begin", "action", "action", "attempt.end"]
+    finally:
+        engine.dispose()
+        server.stop()
