@@ -17,9 +17,6 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 from fastapi import HTTPException, status
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 
 from airflow_sop_provider.airflow_settings import ApiLimits
 
@@ -31,6 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_MINUTE = 60.0
 _COOKIE = "_token"
 """Where Airflow's UI keeps its token."""
 
@@ -52,7 +50,7 @@ class Limits:
         self._limits: ApiLimits | None = None
         self._runner_prefix = runner_prefix
         self._own = own
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._minutes = _Minutes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, if it is within the limits."""
@@ -64,7 +62,7 @@ class Limits:
         runner = path.startswith(self._runner_prefix)
         calls = limits.runner_calls_per_minute if runner else limits.calls_per_minute
         largest = limits.runner_body_bytes if runner else limits.body_bytes
-        wait = self._wait(RateLimitItemPerMinute(calls), _caller(scope))
+        wait = self._minutes.wait(calls, _caller(scope))
         if wait is not None:
             detail = f"More than {calls} requests in a minute with one token; come again in {wait} s."
             await _refuse(send, status.HTTP_429_TOO_MANY_REQUESTS, detail, {"retry-after": str(wait)})
@@ -75,12 +73,29 @@ class Limits:
             return
         await self._app(scope, _bounded(receive, largest), send)
 
-    def _wait(self, item: RateLimitItemPerMinute, caller: str) -> int | None:
-        """Return None if this one may pass, else after how many seconds it may try again."""
-        if self._limiter.hit(item, caller):
-            return None
-        reset = self._limiter.get_window_stats(item, caller).reset_time
-        return max(1, math.ceil(reset - time.time()))
+
+class _Minutes:
+    """Counts the requests of each caller in a minute that begins with their first one.
+
+    Not `limits.storage.MemoryStorage`, whose timer walks through all callers a hundred times a second: with 4,000
+    runners that was 0.37 ms of processor time for each request, a sixth of what a status query costs in all.
+    """
+
+    def __init__(self) -> None:
+        self._began: dict[str, tuple[float, int]] = {}
+        self._swept = 0.0
+
+    def wait(self, calls: int, caller: str) -> int | None:
+        """Count a request; return None if it may pass, else after how many seconds the caller may try again."""
+        now = time.time()
+        if not 0 <= now - self._swept < _MINUTE:
+            self._began = {who: one for who, one in self._began.items() if 0 <= now - one[0] < _MINUTE}
+            self._swept = now
+        began, count = self._began.get(caller, (now, 0))
+        if not 0 <= now - began < _MINUTE:  # also after the clock was set back
+            began, count = now, 0
+        self._began[caller] = began, count + 1
+        return None if count < calls else max(1, math.ceil(began + _MINUTE - now))
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:

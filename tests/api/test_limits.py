@@ -110,3 +110,18 @@ def test_the_client_waits_as_long_as_it_is_told(monkeypatch) -> None:
 
 def test_a_socket_that_is_no_request_is_none_of_its_business(client: TestClient) -> None:
     assert client.get("/docs").status_code == 200
+
+
+def test_who_was_there_a_minute_ago_is_forgotten(monkeypatch) -> None:
+    """Thousands of attempts come and go; what is kept of them must not grow, nor cost each request something."""
+    now, minutes = [1000.0], module._Minutes()
+    monkeypatch.setattr("time.time", lambda: now[0])
+    for number in range(4000):
+        assert minutes.wait(1, f"attempt {number}") is None
+    assert minutes.wait(1, "attempt 7") == 60
+    now[0] += 61
+    assert minutes.wait(1, "attempt 7") is None
+    assert len(minutes._began) == 1
+    now[0] -= 3600  # the clock is set back
+    assert minutes.wait(1, "attempt 7") is None
+    assert minutes.wait(1, "attempt 7") == 60
