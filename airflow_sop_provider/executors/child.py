@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.api_fastapi.execution_api.routes.task_instances import ti_run
 from pydantic import ValidationError
 
 from airflow_sop_provider.airflow_settings import SopSettings, engine_secret, read_settings
@@ -152,9 +153,18 @@ def _runner_token_maker() -> Callable[[AttemptKey, float | None], str]:
     return make
 
 
+def _quieten() -> None:
+    """Have Airflow's functions that set states say warnings only: their lines would be most of the scheduler's log."""
+    from airflow.configuration import conf
+
+    given = conf.get("logging", "namespace_levels", fallback="") or ""
+    os.environ["AIRFLOW__LOGGING__NAMESPACE_LEVELS"] = f"{given} {ti_run.__module__}=warning".strip()
+
+
 def main() -> None:
     """Run the child; the only argument is the number of the inherited socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _quieten()
     from airflow import settings as airflow_settings
 
     airflow_settings.initialize()  # type: ignore[no-untyped-call]  # Airflow's own
