@@ -227,7 +227,7 @@ def _options(instance: Instance) -> dict[str, dict[str, str]]:
         },
         "api_auth": {},
         "scheduler": {
-            "scheduler_idle_sleep_time": "0.1",
+            "scheduler_idle_sleep_time": "0.25",
             "job_heartbeat_sec": "2",
             "scheduler_heartbeat_sec": "2",
             # long enough that a busy machine does not take a living scheduler for dead
