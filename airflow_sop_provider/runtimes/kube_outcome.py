@@ -86,8 +86,13 @@ def has_terminated(pod: Pod, container: str) -> bool:
     return "terminated" in _state(pod, container) or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
-def stuck_reason(pod: Pod, container: str) -> tuple[Literal["never", "not-now"], str, str] | None:
-    """Return why a container cannot be started, if it cannot: for ever or only now, our reason, Kubernetes' message."""
+def stuck_reason(pod: Pod, container: str) -> tuple[Literal["never", "lost", "not-now"], str, str] | None:
+    """Return why a container cannot be started, if it cannot: for ever or only now, our reason, Kubernetes' message.
+
+    ``lost`` is for ever, too, but looks for a moment like a container that is about to start.
+    """
+    if _has_lost_its_sandbox(pod, container):
+        return "lost", "NodeLost", "the node ended between the container's creation and its start"
     for state in (_state(pod, container), *_init_states(pod)):
         waiting = state.get("waiting") or {}
         reason, message = waiting.get("reason", ""), str(waiting.get("message") or "")
@@ -100,6 +105,18 @@ def stuck_reason(pod: Pod, container: str) -> tuple[Literal["never", "not-now"],
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return "not-now", "Unschedulable", str(condition.get("message") or "")
     return None
+
+
+def _has_lost_its_sandbox(pod: Pod, container: str) -> bool:
+    """Return whether a container was made, waits for nothing, and has no sandbox to start in.
+
+    A pod that is never restarted gets no new one (kubelet, ``computePodActions``), so it would wait for ever.
+    """
+    status = _status(pod, container)
+    waiting = (status.get("state") or {}).get("waiting")
+    ready = [c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] == "PodReadyToStartContainers"]
+    made = bool(status.get("containerID")) and waiting is not None and not waiting.get("reason")
+    return made and any(condition["status"] == "False" for condition in ready)
 
 
 def _reason(pod: Pod, ended: dict[str, Any] | None) -> str | None:

@@ -58,6 +58,8 @@ _OUTPUT_TRIES = 60  # half a minute at least
 _FORCE_SECONDS = 30.0
 _LEAVING_PAUSE_SECONDS = 0.2
 _GRACE_AFTER_END_SECONDS = 5
+_LOST_SECONDS = 60.0
+"""For how long a pod whose container has no place to start in may turn out to be one that is about to start."""
 _SECRET_BYTES = 1_000_000  # etcd's limit is 1.5 MiB for the whole object, base64 takes a third
 
 
@@ -287,7 +289,7 @@ class KubernetesRuntime:
             return None
         stuck = stuck_reason(pod, CONTAINER)
         waited = (datetime.now(UTC) - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds()
-        late = waited > self._start_seconds
+        late = waited > (_LOST_SECONDS if stuck is not None and stuck[0] == "lost" else self._start_seconds)
         if not late and (stuck is None or stuck[0] != "never"):
             return None
         _, reason, message = stuck or ("not-now", "Unschedulable", "the container did not start in time")

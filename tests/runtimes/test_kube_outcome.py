@@ -163,3 +163,17 @@ def test_why_it_does_not_start():
     assert stuck_reason(pod(conditions=unplaced), "base") == ("not-now", "Unschedulable", "Insufficient cpu")
     assert not has_started(waiting("ContainerCreating"), "base")
     assert has_started(pod(RUNNING), "base")
+
+
+def test_a_container_that_was_made_on_a_node_that_ended_before_it_could_start_is_lost():
+    """As a kubelet left it when containerd and all sandboxes were killed in between; it stays so for ever."""
+    made = {"name": "base", "containerID": "containerd://d5", "started": False, "state": {"waiting": {}}}
+    no_sandbox = [{"type": "PodReadyToStartContainers", "status": "False"}]
+    left = pod(made, phase="Pending", conditions=no_sandbox)
+    assert outcome_of(left, "base") is None
+    assert not has_started(left, "base")
+    kind, reason, _ = stuck_reason(left, "base")
+    assert (kind, reason) == ("lost", "NodeLost")
+    sandbox = [{"type": "PodReadyToStartContainers", "status": "True"}]
+    assert stuck_reason(pod(made, phase="Pending", conditions=sandbox), "base") is None, "it is about to start"
+    assert stuck_reason(pod(PULLING, phase="Pending", conditions=no_sandbox), "base") is None, "so every pod begins"

@@ -315,6 +315,22 @@ async def test_a_container_that_can_never_start_fails_at_once(cluster, runtime, 
     await until(lambda: not cluster.pods)
 
 
+async def test_a_container_whose_node_ended_before_its_start_goes_back_to_the_queue_soon(cluster, runtime, monkeypatch):
+    handle = await runtime.start(attempt())
+    over = asyncio.create_task(runtime.wait(handle))
+    made = {"name": "base", "containerID": "containerd://d5", "started": False, "state": {"waiting": {}}}
+    no_sandbox = [{"type": "PodReadyToStartContainers", "status": "False"}]
+    await cluster.status("sop-a", phase="Pending", containerStatuses=[made], conditions=no_sandbox)
+    await asyncio.sleep(0.05)
+    assert not over.done(), "for a moment every container may look so"
+    monkeypatch.setattr(kubernetes, "_LOST_SECONDS", 0.0)
+    await cluster.status("sop-a", phase="Pending")
+    failure = classify(await over)
+    assert failure is not None
+    assert failure.type is ErrorType.REQUEUE
+    await until(lambda: not cluster.pods)
+
+
 async def test_a_container_that_does_not_start_in_time_goes_back_to_the_queue(cluster):
     runtime = KubernetesRuntime(cluster.connect, namespace="steps", start_seconds=0.5)
     try:
