@@ -14,7 +14,7 @@ export SOP_VENV := $(VENV)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-docker test-kubernetes lint types layers bench bench-engine bench-fleet bench-kubernetes cluster cluster-simulated cluster-down image constraints
-.PHONY: env env-run env-bench packages cluster-packages format clean distclean
+.PHONY: model test-model env env-run env-bench packages cluster-packages format clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: env packages  ## every test, with the limits of coverage (SOP_TEST_CLUSTER
 	@exec $(PY) -m tools.dev.test $(ARGS)
 
 test-fast: env  ## within two minutes: the tests that need nothing running and take less than a second each
-	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not docker and not slow" $(ARGS)
+	@exec $(PY) -m pytest -q -n 2 -m "not airflow and not postgres and not kubernetes and not docker and not model and not slow" $(ARGS)
 
 lint: env  ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -74,6 +74,12 @@ test-docker: env cluster-packages  ## the tests that need a container engine: DO
 test-kubernetes: env  ## the tests that need a cluster: `make cluster` or KUBECONFIG
 	@exec $(PY) -m pytest -v -n 3 -m "kubernetes and not alone" $(ARGS)
 	@exec $(PY) -m pytest -v --timeout=1800 -m "kubernetes and alone" $(ARGS)
+
+model: env  ## a real small model without a network: fetch, build (once, minutes); ARGS=serve: serve it
+	@exec $(PY) -m tools.model $(ARGS)
+
+test-model: model  ## the tests that need it
+	@exec $(PY) -m pytest -v --timeout=900 -m model
 
 constraints: env  ## pin the newest versions that fit pyproject.toml
 	@$(PY) -m tools.dev.constraints

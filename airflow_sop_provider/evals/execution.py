@@ -140,11 +140,15 @@ class _Walk:
         self.ends[AGENT_STEP] = end
         done = end.outputs["steps"] if end.state == "success" else {}
         recorded = {event.get("sop_step") for event in end.events if event["event"] == "agent.result"}
-        for step in self._loaded.graph.step_ids:
-            if step in done or step in recorded:
-                self.tasks.append(TaskState(step, "success"))
+        order = self._loaded.graph.order
+        left = [step for step in order if step not in done and step not in recorded]
+        # an agent may fail after its last step: at its report, or because it departed from the SOP
+        failed = None if end.state == "success" else (left or list(order[-1:]))[0]
+        for step in order:
+            if step == failed:
+                self._end(step, TaskEnd("failed", None, end.message), -1)
             else:
-                self._end(step, TaskEnd("failed" if not self.failures else "upstream_failed", None, end.message), -1)
+                self.tasks.append(TaskState(step, "upstream_failed" if step in left else "success"))
         self._execution.xcoms |= done
 
     def steps(self) -> None:

@@ -29,6 +29,8 @@ from tools.dev.cluster_of_tests import WANTED, cluster_for_tests, is_wanted
 from tools.dev.environment import ROOT
 from tools.dev.processes import become_subreaper, end_descendants, run_and_reap
 from tools.dev.signals import Stopped, raise_on_signals
+from tools.model.__main__ import cache_folder, there
+from tools.model.weights import DEFAULT, WEIGHTS
 
 __all__ = ["BRANCH_LIMIT", "LINE_LIMIT", "figures", "main", "measured"]
 
@@ -44,13 +46,15 @@ _DATA = ROOT / ".coverage"
 _RUNNING = "airflow or postgres"
 _CLUSTER = "kubernetes or docker"
 """Tests on a real cluster and on a real container engine."""
-_GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER})")
-_SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER})")
+_GENERATED_TESTS = ("-n", "2", "-m", f"hypothesis and not ({_RUNNING} or {_CLUSTER} or model)")
+_SMALL_TESTS = ("-n", "2", "-m", f"not (hypothesis or {_RUNNING} or {_CLUSTER} or model)")
 # a running Airflow has the machine to itself, and its start counts for the first test
 _AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not ({_CLUSTER})")
 # pods mostly wait: for an image, for the end of a grace period, for a kubelet; a file's tests share a container engine
 _CLUSTER_TESTS = ("--verbose", "-n", "3", "--dist=loadfile", "-m", f"({_CLUSTER}) and not alone")
 _ALONE_TESTS = ("--verbose", "--timeout=1800", "-m", "kubernetes and alone")
+# a real model needs all cores for itself
+_MODEL_TESTS = ("--verbose", "--timeout=900", "-m", "model")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
 
@@ -67,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         codes.append(_pytest(*_GENERATED_TESTS, *chosen))
         with measured(_CHILDREN):
             codes.append(_pytest(*_AIRFLOW_TESTS, *chosen))
+        codes += _model_tests(chosen)
         codes += _cluster_tests(chosen)
         _combine()
         enough = _report()
@@ -76,6 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_descendants(grace=10)
     failed = any(code not in {0, _NO_TESTS} for code in codes) or set(codes) == {_NO_TESTS}
     return 1 if failed or not (enough or chosen) else 0
+
+
+def _model_tests(chosen: Sequence[str]) -> list[int]:
+    """Run the tests on the real offline model where the cache has it; return the exit codes."""
+    if there(cache_folder(), WEIGHTS[DEFAULT]) is None:
+        print(
+            "\nno offline model in the cache: `make model` fetches and builds it, `make test-model` tests it",
+            flush=True,
+        )
+        return []
+    return [_pytest(*_MODEL_TESTS, *chosen)]
 
 
 def _cluster_tests(chosen: Sequence[str]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from google.adk.models import BaseLlm, LLMRegistry
@@ -25,11 +26,18 @@ _KEY_VARIABLES = {"Gemini": "GOOGLE_API_KEY", "Claude": "ANTHROPIC_API_KEY"}
 """Where a provider's own library looks for its key."""
 
 
-def make_model(name: str, entry: ModelEntry, redactor: Redactor, answer_schema: Any = None) -> BaseLlm:
+def make_model(
+    name: str,
+    entry: ModelEntry,
+    redactor: Redactor,
+    answer_schema: Any = None,
+    allowed: Callable[[], Collection[str]] | None = None,
+) -> BaseLlm:
     """Return the model of that name.
 
     :param entry: what the site says of it.
     :param answer_schema: of its final answer: a JSON Schema, or anything else that ADK checks itself.
+    :param allowed: returns the functions that have a use now, for ``structured_turns``; None: all have.
     :raises StepFailureError: exit 78 if there is no such model, or what it needs is not installed or not set.
     """
     target = entry.use or name
@@ -42,7 +50,7 @@ def make_model(name: str, entry: ModelEntry, redactor: Redactor, answer_schema: 
         if target.startswith(OPENAI):
             asked = _openai(target.removeprefix(OPENAI), entry, key)
             schema = answer_schema if isinstance(answer_schema, dict) else None
-            wrapped = StructuredTurns(model=asked.model, inner=asked, answer_schema=schema)
+            wrapped = StructuredTurns(model=asked.model, inner=asked, answer_schema=schema, allowed=allowed)
             return wrapped if entry.structured_turns else asked
         if entry.structured_turns:
             raise bad_configuration("models-file", f"`structured_turns` is for `openai:` models; `{target}` is none.")

@@ -6,7 +6,7 @@ expressions give, a computation is evaluated here, and a rule that decides leave
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow_sop_provider.contract.conformance import order_of
@@ -92,6 +92,20 @@ class Procedure:
             if tool in _tools_of(step):
                 return None
         return f"The SOP does not call `{tool}` now. {self._what_is_next()}"
+
+    def functions_now(self, reading: Collection[str] = ()) -> frozenset[str]:
+        """Return the functions that have a use now; a model that is held to them cannot leave the SOP's path.
+
+        :param reading: functions that change nothing: those that no step names may be called at any time.
+        """
+        if self.complete:
+            return frozenset({"report_result", "report_status"})
+        unnamed = {name for tool, name in self._functions.items() if tool not in self._named}
+        useful = {"report_status", *(unnamed & set(reading))}
+        for step in self.ready:
+            useful |= {self._functions[tool] for tool in _tools_of(step)}
+            useful |= {_REPORTED_BY[kind_of(step)]} if kind_of(step) in _REPORTED_BY else set()
+        return frozenset(useful)
 
     def step_of_call(self, tool: str) -> str:
         """Return the id of the step that a call now belongs to."""
@@ -200,6 +214,8 @@ def _tools_of(step: Mapping[str, Any]) -> list[str]:
     named = [step["tool"]] if step.get("tool") else []
     return [*named, *((step.get("agent") or {}).get("tools") or ())]
 
+
+_REPORTED_BY = {"compute": "report_step_result", "decision": "log_decision", "agent": "report_step_result"}
 
 _HOW = {
     "tool": "call `function` with exactly the `arguments` under `data`; its answer completes the step.",

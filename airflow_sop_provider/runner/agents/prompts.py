@@ -55,9 +55,9 @@ def sop_instruction(sop: Mapping[str, Any], config: AgentConfig) -> str:
         [
             _SOP_RULES,
             DATA_RULE,
-            f"# Functions of its data sources\n{json.dumps(functions, ensure_ascii=False, indent=1)}",
+            f"# Functions of its data sources\n{json.dumps(functions, ensure_ascii=False)}",
             *_guidance(sop.get("guidance")),
-            f"# The procedure\n{json.dumps(sop, ensure_ascii=False, indent=1)}",
+            f"# The procedure\n{json.dumps(sop, ensure_ascii=False)}",
         ]
     )
 
@@ -80,7 +80,7 @@ def step_instruction(
         values |= relabelled
         parts.append(f"# {title}\n{words}")
     if decision:
-        parts.append(f"# Options\n{json.dumps(decision['options'], ensure_ascii=False, indent=1)}")
+        parts.append(f"# Options\n{json.dumps(decision['options'], ensure_ascii=False)}")
     if step.get("outputs"):
         schema = json.dumps(step["outputs"], ensure_ascii=False)
         parts.append(f"# Answer\nAnswer with JSON that fits this schema, and nothing else:\n{schema}")

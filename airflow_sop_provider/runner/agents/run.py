@@ -130,10 +130,13 @@ class _Agent:
         about = {"model": config.model, "agent_type": config.agent_type, "packages": _packages()}
         work.context.action("agent", f"Agent on {config.model}", **about)
         instruction, message, schema = self._told()
-        model = make_model(config.model, self._entry, work.context.redactor, schema)
+        procedure, reading = work.procedure, set[str]()
+        allowed = None if procedure is None else lambda: procedure.functions_now(reading)
+        model = make_model(config.model, self._entry, work.context.redactor, schema, allowed)
         async with contextlib.AsyncExitStack() as stack:
             sources = await open_sources(work, stack)
             await _settle(work, sources)
+            reading |= {source.name for source in sources if not source.effect}
             tools: list[BaseTool] = [*sources]
             tools += own_tools(work) if work.procedure is not None else []
             agent = build_agent(config, model, instruction, tools, schema)

@@ -9,7 +9,7 @@ back is a call again. ADK, the guard and the audit see no difference.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from typing import Any
 
 from google.adk.models import BaseLlm
@@ -24,6 +24,7 @@ from airflow_sop_provider.runner.agents.untrusted import encoded
 __all__ = ["StructuredTurns"]
 
 _ANSWER = "set_model_response"
+_STATUS = "report_status"
 _ENDING = {_ANSWER, "report_result"}
 """Functions that end an agent's work: where one is offered, plain text is no answer."""
 
@@ -39,11 +40,13 @@ class StructuredTurns(BaseLlm):
     """Asks another model with every turn held to a schema.
 
     :param inner: the model; one that keeps to the ``response_schema`` of a request.
+    :param allowed: returns the functions that have a use now, None: all have.
     :param answer_schema: of the final answer where that is a JSON Schema: ADK's function for it takes any object.
     """
 
     inner: BaseLlm
     answer_schema: dict[str, Any] | None = None
+    allowed: Callable[[], Collection[str]] | None = None
 
     async def generate_content_async(
         self, llm_request: LlmRequest, stream: bool = False
@@ -53,9 +56,16 @@ class StructuredTurns(BaseLlm):
         :raises MalformedCallError: the answer is no turn, although the model was held to the schema.
         """
         functions = _functions(llm_request, self.answer_schema)
-        request = _rewritten(llm_request, functions) if functions else llm_request
+        request = _rewritten(llm_request, functions, self._useful(llm_request, functions)) if functions else llm_request
         async for response in self.inner.generate_content_async(request, stream=False):
             yield _turned(response, functions) if functions else response
+
+    def _useful(self, request: LlmRequest, functions: _Functions) -> _Functions:
+        """Return the functions that this turn may call: a small model would say how it goes for ever."""
+        last = request.contents[-1].parts if request.contents else None
+        said = {part.function_response.name for part in last or () if part.function_response is not None}
+        allowed = set(functions) if self.allowed is None else set(self.allowed())
+        return {name: one for name, one in functions.items() if name in allowed - (said & {_STATUS})} or functions
 
 
 _Functions = dict[str, tuple[str, dict[str, Any]]]
@@ -70,11 +80,15 @@ def _functions(request: LlmRequest, answer_schema: dict[str, Any] | None) -> _Fu
     return found
 
 
-def _rewritten(request: LlmRequest, functions: _Functions) -> LlmRequest:
+def _rewritten(request: LlmRequest, functions: _Functions, useful: _Functions) -> LlmRequest:
     told = [str(request.config.system_instruction or ""), _RULES]
     told += [] if _ENDING & set(functions) else [_FINAL]
     told += ["# Functions", *(_described(name, *function) for name, function in functions.items())]
-    update = {"system_instruction": "\n\n".join(told), "tools": None, "response_schema": _schema(functions)}
+    update = {
+        "system_instruction": "\n\n".join(told),
+        "tools": None,
+        "response_schema": _schema(useful, may_end=not _ENDING & set(functions)),
+    }
     contents = [_as_text(content) for content in request.contents]
     return request.model_copy(update={"config": request.config.model_copy(update=update), "contents": contents})
 
@@ -92,10 +106,10 @@ def _parameters(function: types.FunctionDeclaration) -> dict[str, Any]:
     return given.json_schema.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _schema(functions: _Functions) -> dict[str, Any]:
+def _schema(functions: _Functions, *, may_end: bool) -> dict[str, Any]:
     """Return the schema of a turn: an object at its root, as some servers refuse a choice there."""
     turns = [_object(call={"const": name}, arguments=as_strict(one)) for name, (_, one) in functions.items()]
-    if not _ENDING & set(functions):
+    if may_end:
         turns.append(_object(answer={"type": "string"}))
     return {"title": "turn", **_object(turn={"anyOf": turns})}
 

@@ -25,7 +25,7 @@ def data_block(value: Any) -> str:
 
 def encoded(value: Any) -> str:
     """Return a JSON value as JSON without ``<``."""
-    return json.dumps(value, ensure_ascii=False, indent=1).replace("<", "\\u003c")
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def labelled(value: Any) -> dict[str, Any]:

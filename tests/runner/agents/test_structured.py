@@ -69,16 +69,39 @@ def test_every_turn_is_held_to_the_calls_and_the_answer(ask, model) -> None:
     assert "vendors__history: Changes of a vendor" in told
 
 
-def test_where_a_function_ends_the_work_text_is_no_answer(whole, script, model) -> None:
+def test_where_a_function_ends_the_work_text_is_no_answer(whole, model) -> None:
     steps = [{"id": "history", "tool": "vendors.history", "arguments": {"vendor": "V-1"}}]
     model.answers = [HISTORY, turn(call="report_result", arguments={"summary": "three"})]
     result = whole(steps, AGENT)
     assert result.outputs == {
         "steps": {"history": {"vendor": "V-1", "changes": 3, "note": "none"}}, "summary": "three",
     }  # fmt: skip
-    schema = model.asked[0][0]["response_format"]["json_schema"]["schema"]
-    assert not jsonschema.Draft202012Validator(schema).is_valid({"turn": {"answer": "x"}})
     assert result.event("agent.conformance")["conforms"]
+    offered = [set(_calls(body)) for body, _ in model.asked]
+    assert offered == [{"vendors__history", "report_status"}, {"report_result", "report_status"}]
+
+
+def test_a_turn_may_call_what_has_a_use_now_and_not_say_how_it_goes_twice(whole, model) -> None:
+    judge = {"question": "?", "options": {"good": "g", "bad": "b"}}
+    steps = [{"id": "n", "compute": {"x": "1"}}, {"id": "judge", "decision": judge}]
+    decided = {"step": "judge", "choice": "bad", "rationale": "r", "evidence": ["e"], "confidence": 0.5}
+    model.answers = [
+        turn(call="report_status", arguments={"message": "on it"}),
+        turn(call="report_step_result", arguments={"step": "n", "outputs": None}),
+        turn(call="log_decision", arguments=decided),
+        turn(call="report_result", arguments={"summary": "done"}),
+    ]
+    assert whole(steps, AGENT).outputs["steps"]["judge"]["choice"] == "bad"
+    offered = [set(_calls(body)) - {"vendors__history"} for body, _ in model.asked]
+    assert offered == [
+        {"report_step_result", "report_status"}, {"report_step_result"}, {"log_decision", "report_status"},
+        {"report_result", "report_status"},
+    ]  # fmt: skip
+
+
+def _calls(body: dict[str, Any]) -> list[str]:
+    turns = body["response_format"]["json_schema"]["schema"]["properties"]["turn"]["anyOf"]
+    return [one["properties"]["call"]["const"] for one in turns if "call" in one["properties"]]
 
 
 def test_an_answer_with_a_schema_comes_through_its_function(ask, model) -> None:
