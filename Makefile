@@ -48,8 +48,8 @@ bench: env env-bench  ## the figures of the design, from one run
 bench-engine: env packages  ## the engine's API under load: 4,000 executions, 350 calls a second (ARGS=--quick: shortly)
 	@exec $(PY) -m benchmarks engine history $(if $(SQLITE),,--postgres) $(ARGS)
 
-bench-fleet: env packages  ## the fleet's gateway: a call against the same without it, calls a second, open sessions
-	@exec $(PY) -m benchmarks fleet $(if $(SQLITE),,--postgres) $(ARGS)
+bench-fleet: env packages  ## the fleet's gateway: a call against the same without it, calls a second, open sessions; an agent's start
+	@exec $(PY) -m benchmarks fleet agents $(if $(SQLITE),,--postgres) $(ARGS)
 
 # not through its prerequisites: ARGS are the benchmarks' own, and make would hand them to the cluster's commands, too
 bench-kubernetes:  ## the figures of Kubernetes: against KubernetesPodOperator, and thousands of pods at once

@@ -35,10 +35,11 @@ BENCHMARKS: dict[str, str] = {
     "engine": "status queries and heartbeats a second while thousands of executions run",
     "history": "the engine's regular work beside years of executions",
     "fleet": "a tool call through the gateway against one without it; calls a second; open sessions",
+    "agents": "what an agent's start costs; the images with and without agents",
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""
 
-_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine", "fleet": "fleet"}
+_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine", "fleet": "fleet", "agents": "fleet"}
 """Not among the default, as they need a cluster or PostgreSQL; name -> the page's part that is theirs."""
 _BUSY = 0.25
 

@@ -85,3 +85,11 @@ def test_fleet(tmp_path: Path) -> None:
     numbers(at_once[0], "calls a second", "gateway, CPU ms a call")
     assert [row["sessions"] for row in sessions] == ["20", "40"]
     numbers(sessions[1], "gateway, MiB", "opened a second")
+
+
+def test_agents(tmp_path: Path) -> None:
+    tables, _ = run(tmp_path, "agents")
+    for row in tables["agents"]["rows"]:
+        numbers(row, "first action, s", "whole attempt, s", "CPU, s", "peak memory, MB")
+    numbers(tables["agents"]["rows"][-1], "first answer, s")
+    assert [first(row) for row in tables["images"]["rows"]] == ["runner", "runner, agents"]
