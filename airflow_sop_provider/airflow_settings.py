@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from airflow_sop_provider.engine.alert_rules import OverrunRule
 from airflow_sop_provider.provider_info import CONFIG_SECTION, PROVIDER_INFO
@@ -36,6 +36,13 @@ __all__ = [
 _DAYS_LIMIT = 36_500
 _CHANNELS = TypeAdapter(list[Escalation])
 _GROUPS = TypeAdapter(dict[str, list[str]])
+
+_SECRETS = TypeAdapter(
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+        Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+$")],
+    ]
+)
 
 _OPTIONS: dict[str, dict[str, Any]] = PROVIDER_INFO["config"][CONFIG_SECTION]["options"]
 
@@ -65,6 +72,7 @@ class SopSettings:
     :param image: image of a step's container.
     :param namespace: namespace of a step's pod, None for the connection's.
     :param pod_template_file: pod that every step's pod begins as, None for an empty one.
+    :param model_secrets: variable that models.yaml reads, name of a Secret, key in it.
     :param realtime_slots: slots of a new pool ``sop_realtime``.
     :param batch_slots: slots of a new pool ``sop_batch``.
     :param gpu_resource: Kubernetes' name of a GPU.
@@ -101,6 +109,7 @@ class SopSettings:
     docker_network: str
     engine_url: str | None
     fleet_url: str | None = None
+    model_secrets: tuple[tuple[str, str, str], ...] = ()
     audit_signing_key: str | None = field(default=None, repr=False)
     audit_key_file: Path = Path("sop/audit.key")
     audit_digest_folder: str = "sop/audit-digests"
@@ -142,6 +151,7 @@ def read_settings() -> SopSettings:
         namespace=_text("namespace") or None,
         pod_template_file=_text("pod_template_file") or None,
         priority_class_prefix=_text("priority_class_prefix") or None,
+        model_secrets=_model_secrets(_text("model_secrets")),
         realtime_slots=int(_number("realtime_slots")),
         batch_slots=int(_number("batch_slots")),
         gpu_resource=_text("gpu_resource"),
@@ -311,6 +321,18 @@ def _runtimes(text: str) -> tuple[str, ...]:
                 f"[{CONFIG_SECTION}] runtime is {text!r}; give {known} or {RUNTIMES[-1]}, or some of them in order."
             )
     return names
+
+
+def _model_secrets(text: str) -> tuple[tuple[str, str, str], ...]:
+    try:
+        given = _SECRETS.validate_json(text or "{}")
+    except ValidationError as error:
+        what = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise SettingsError(
+            f"[{CONFIG_SECTION}] model_secrets is no JSON object of VARIABLE: SECRET/KEY ({what});"
+            ' give {"OPENAI_API_KEY": "model-keys/openai"}.'
+        ) from None
+    return tuple((variable, *place.split("/")) for variable, place in sorted(given.items()))  # type: ignore[misc]
 
 
 def _default_image() -> str:

@@ -135,6 +135,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "YAML file with the pod that every step's pod begins as: node selectors, tolerations, pull secrets.",
         "",
     ),
+    "model_secrets": _option(
+        "Keys of models in steps' pods, as JSON: variable that ``models.yaml`` reads -> ``SECRET/KEY``, a Secret of the"
+        " pods' namespace and a key in it. Only the pod of an attempt that asks a model gets the variables it reads.",
+        "",
+        example='{"OPENAI_API_KEY": "model-keys/openai"}',
+    ),
     "realtime_slots": _option(
         "Slots of the pool ``sop_realtime`` when it is created; a slot is a quarter of a core. Afterwards the UI's"
         " page of pools decides.",

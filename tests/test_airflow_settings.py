@@ -99,3 +99,13 @@ def test_a_password_in_an_address_is_not_repeated(monkeypatch):
     with pytest.raises(SettingsError) as refused:
         read_settings()
     assert "hunter2" not in str(refused.value)
+
+
+def test_keys_of_models_are_named_by_secret(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SOP__MODEL_SECRETS", '{"B_KEY": "keys/b", "A_KEY": "model-keys/a.txt"}')
+    assert read_settings().model_secrets == (("A_KEY", "model-keys", "a.txt"), ("B_KEY", "keys", "b"))
+    for wrong in ("[]", "{", '{"A KEY": "x/y"}', '{"A": "x"}', '{"A": "sk-very-secret"}', '{"A": "x/y/z"}'):
+        monkeypatch.setenv("AIRFLOW__SOP__MODEL_SECRETS", wrong)
+        with pytest.raises(SettingsError, match="model_secrets is no JSON object of VARIABLE: SECRET/KEY") as caught:
+            read_settings()
+        assert "sk-very-secret" not in str(caught.value), "somebody may give the key itself"

@@ -15,10 +15,18 @@ from airflow_sop_provider.contract.attempt import container_name
 from airflow_sop_provider.contract.verdict_lines import VerdictLines
 from airflow_sop_provider.engine.attempts import RUNNER_MODULE, attempt_spec
 from airflow_sop_provider.engine.priorities import PRIORITY_KEY, known_priority
+from airflow_sop_provider.operators.model_keys import model_key_variables
 from airflow_sop_provider.operators.pod_image import COPY_BYTES, fields_of_image, settle
 from airflow_sop_provider.operators.pod_shapes import PodShapes, site_changes_pods, version_of
 from airflow_sop_provider.operators.pod_token import engine_access
-from airflow_sop_provider.runtimes.base import ASSIGNMENT_FILE, CONTAINER_USER, FLEET_FILE, Outcome
+from airflow_sop_provider.runtimes.base import (
+    ASSIGNMENT_FILE,
+    CONTAINER_USER,
+    FLEET_FILE,
+    MODELS_FILE,
+    Outcome,
+    variables_of_models,
+)
 from airflow_sop_provider.runtimes.kube_outcome import has_started, outcome_of
 
 if TYPE_CHECKING:
@@ -34,7 +42,8 @@ _SHAPES = PodShapes()
 _START = (
     "set -eu; umask 077; d=$(mktemp -d); "
     'printf %s "$SOP_ASSIGNMENT_JSON" > "$d/assignment.json"; printf %s "$SOP_FLEET_YAML" > "$d/fleet.yaml"; '
-    "unset SOP_ASSIGNMENT_JSON SOP_FLEET_YAML; "
+    '[ -z "$SOP_MODELS_YAML" ] || printf %s "$SOP_MODELS_YAML" > "$d/models.yaml"; '
+    "unset SOP_ASSIGNMENT_JSON SOP_FLEET_YAML SOP_MODELS_YAML; "
     'export SOP_STEP="$d/assignment.json" SOP_FLEET="$d/fleet.yaml"; '
     f"exec python -m {RUNNER_MODULE}"
 )
@@ -48,6 +57,7 @@ def pod_fields(assignment: Assignment, settings: SopSettings) -> dict[str, Any]:
     environment = {
         "SOP_ASSIGNMENT_JSON": spec.files[ASSIGNMENT_FILE].decode(),
         "SOP_FLEET_YAML": spec.files.get(FLEET_FILE, b"").decode(),
+        "SOP_MODELS_YAML": spec.files.get(MODELS_FILE, b"").decode(),
     }
     fields = _pod_fields(assignment, settings, spec)
     if spec.image is not None:
@@ -67,7 +77,7 @@ def pod_manifest(assignment: Assignment, settings: SopSettings) -> dict[str, Any
     shape = (
         settings, version_of(settings.pod_template_file), _priority_class(assignment, settings.priority_class_prefix),
         spec.image, spec.timeout_seconds, payload.cpu_millis, payload.memory_bytes, payload.ephemeral_storage_bytes,
-        payload.gpus, payload.network_bits, frozenset(spec.labels),
+        payload.gpus, payload.network_bits, frozenset(spec.labels), variables_of_models(spec.files),
     )  # fmt: skip
     name, labels = container_name(assignment.key), _pod_labels(spec)
     return _SHAPES.pod(shape, name, labels, lambda: _built(assignment, settings, spec))
@@ -125,7 +135,7 @@ def _pod_fields(assignment: Assignment, settings: SopSettings, spec: AttemptSpec
             capabilities=k8s.V1Capabilities(drop=["ALL"]),
             seccomp_profile=seccomp,
         ),
-        "env_vars": list(engine.environment),
+        "env_vars": [*engine.environment, *model_key_variables(spec, settings.model_secrets)],
         "volumes": [k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource()), *engine.volumes],
         "volume_mounts": [
             k8s.V1VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - the container's own

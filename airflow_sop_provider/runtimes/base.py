@@ -9,6 +9,7 @@ step running twice or being lost (design, sections 3 and 7).
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +40,7 @@ __all__ = [
     "RuntimeStartError",
     "RuntimeStateError",
     "announced_files",
+    "variables_of_models",
 ]
 
 ASSIGNMENT_FILE = "assignment.json"
@@ -89,6 +91,15 @@ class RuntimeStartError(RuntimeFailedError):
 
 class RuntimeStateError(RuntimeFailedError):
     """The attempt is not in a state that allows the call, or does not exist."""
+
+
+def variables_of_models(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the variables that the site's models read, for an attempt that asks one; no other attempt gets a key.
+
+    :param files: of the attempt; `MODELS_FILE` is among them only where a model may be asked.
+    """
+    text = files.get(MODELS_FILE, b"").decode(errors="replace")
+    return tuple(sorted(set(re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", text))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def attempt_environment(spec: AttemptSpec, folder: AttemptFolder, passed_on: tup
     """Return the whole environment of the attempt; nothing else of this process's reaches it."""
     path = folder.path
     environment = {procfs.MARK: str(path)}  # first, so that it is found quickly
-    wanted = (*passed_on, *_read_by_models(spec))
+    wanted = (*passed_on, *base.variables_of_models(spec.files))
     environment |= {name: os.environ[name] for name in wanted if name in os.environ}
     environment.setdefault("PATH", os.defpath)
     environment |= {"HOME": str(path), "TMPDIR": str(path / "tmp"), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
@@ -87,11 +87,6 @@ def attempt_environment(spec: AttemptSpec, folder: AttemptFolder, passed_on: tup
         if name in spec.files:
             environment[variable] = str(path / name)
     return environment | dict(spec.env) | {procfs.MARK: str(path)}
-
-
-def _read_by_models(spec: AttemptSpec) -> list[str]:
-    """Return the variables that the site's models read, for an attempt that asks one; no other attempt gets a key."""
-    return re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", spec.files.get(base.MODELS_FILE, b"").decode(errors="replace"))
 
 
 def start_error(name: str, what: str, number: int | None, text: str) -> RuntimeStartError:
