@@ -148,6 +148,7 @@ class Suite(Model):
     recorded: list[RecordedResult] = Field(default_factory=list, description="Recorded results of tools.")
     recorded_file: Text | None = Field(None, description="Path of recorded results, .jsonl.")
     fleet: Text | None = Field(None, description="fleet.yaml with servers for calls that no recorded result answers.")
+    models: Text | None = Field(None, description="models.yaml of its agents, where SOP_MODELS names none.")
     run_after: Text | None = Field(None, description="`execution.run_after` of every case, ISO 8601; now if left out.")
     compare: dict[OutputPath, How] = Field(default_factory=dict, description="How bare values of a path are compared.")
     thresholds: Thresholds = Field(default_factory=Thresholds, description="What decides the exit code.")

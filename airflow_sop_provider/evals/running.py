@@ -17,6 +17,7 @@ from airflow_sop_provider.evals.results import ResultsFile, case_key
 from airflow_sop_provider.evals.scores import CaseResult, score
 from airflow_sop_provider.evals.suite import LoadedSuite
 from airflow_sop_provider.evals.trace import CaseExecutor
+from airflow_sop_provider.runner.agents.site import MODELS_FILE_VARIABLE
 from airflow_sop_provider.runner.lines import EventLog, Log, Redactor
 from airflow_sop_provider.runner.step_context import StepContext, ToolCaller
 
@@ -58,6 +59,7 @@ def in_process(suite: LoadedSuite, log: Path | None = None) -> Iterator[InProces
     redactor, target = Redactor(), log or Path(os.devnull)
     run_after = None if suite.suite.run_after is None else datetime.fromisoformat(suite.suite.run_after)
     with contextlib.ExitStack() as stack:
+        _use_models(suite.models, stack)
         call: ToolCaller | None = None
         if suite.fleet is not None:
             call = _warm(suite.fleet, redactor, target, stack)
@@ -65,6 +67,13 @@ def in_process(suite: LoadedSuite, log: Path | None = None) -> Iterator[InProces
             suite.loaded, suite.recorded, call, run_after=run_after, log=target, redactor=redactor,
             sleep=time.sleep if call is not None else lambda _seconds: None,
         )  # fmt: skip
+
+
+def _use_models(path: Path | None, stack: contextlib.ExitStack) -> None:
+    """Have agents of this process read a file of models until the block ends; the environment's own comes first."""
+    if path is not None and not os.environ.get(MODELS_FILE_VARIABLE):
+        os.environ[MODELS_FILE_VARIABLE] = str(path.absolute())
+        stack.callback(os.environ.pop, MODELS_FILE_VARIABLE, None)
 
 
 def _warm(fleet: Path, redactor: Redactor, log: Path, stack: contextlib.ExitStack) -> ToolCaller:

@@ -35,6 +35,11 @@ class LoadedSuite:
     recorded: tuple[RecordedResult, ...]
 
     @property
+    def models(self) -> Path | None:
+        """Path of the file of models, None where agents ask those of the environment."""
+        return None if self.suite.models is None else self.path.parent / self.suite.models
+
+    @property
     def fleet(self) -> Path | None:
         """Path of the fleet's file, None where every call must be recorded."""
         return None if self.suite.fleet is None else self.path.parent / self.suite.fleet

@@ -129,3 +129,33 @@ def test_branches_have_one_mode_alone() -> None:
 def test_inputs_that_are_no_object_are_wrong_usage(parity) -> None:
     assert "no JSON object" in parity("--inputs", "[1]")[2]
     assert "no JSON:" in parity("--inputs", "{")[2]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_shipped_suite_of_an_agentic_sop_holds_wherever_it_is_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SOP_MODELS", raising=False)
+    suite = ["eval", str(ROOT / "evals" / "package-adoption.yaml"), "--json", "--anew"]
+    done = CliRunner().invoke(app, suite, standalone_mode=False)
+    document = json.loads(done.output)
+    assert (done.return_value, document["summary"]["cases"], document["ok"]) == (0, 7, True)
+    (tmp_path / "contrary.yaml").write_text("decisions: {judge: {choice: ask-legal}}\nanswers: {note: alpha}\n")
+    (tmp_path / "models.yaml").write_text('models: {"*": {use: "scripted:./contrary.yaml"}}\n')
+    monkeypatch.setenv("SOP_MODELS", str(tmp_path / "models.yaml"))
+    done = CliRunner().invoke(app, suite, standalone_mode=False)
+    failed = [case["id"] for case in json.loads(done.output)["cases"] if not case["success"]]
+    assert (done.return_value, "permissive" in failed, "copyleft" in failed) == (1, True, True)  # its note names alpha
+
+
+def test_the_agentic_sop_comes_to_the_same_in_both_modes_on_real_data(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("SOP_MODELS", raising=False)
+    files = {name: str(ROOT / path) for name, path in (("fleet", "fleet.yaml"), ("models", "evals/sops/models.yaml"))}
+    given = ["parity", str(ROOT / "evals" / "sops" / "package-adoption.yaml"), "--json"]
+    done = CliRunner().invoke(
+        app, [*given, "--fleet", files["fleet"], "--models", files["models"]], standalone_mode=False
+    )
+    found = json.loads(done.output)
+    assert (done.return_value, found["equivalent"]) == (0, True), found["differences"]
+    assert found["runs"]["agent_centric"]["decisions"] == {"judge": "adopt"}

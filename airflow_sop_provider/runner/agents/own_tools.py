@@ -13,6 +13,7 @@ from google.adk.tools.tool_context import ToolContext
 from google.genai import types
 
 from airflow_sop_provider.runner.agents.procedure import Procedure
+from airflow_sop_provider.runner.agents.untrusted import labelled
 from airflow_sop_provider.runner.agents.work import Work
 from airflow_sop_provider.runner.failures import StepFailureError
 from airflow_sop_provider.runner.values import to_json
@@ -84,7 +85,8 @@ class _ReportStep(_OwnTool):
         step = self._procedure.step(name)
         assert step is not None
         if step.get("compute") is not None:
-            return await self._done(name, self._procedure.computed(step))
+            computed = self._procedure.computed(step)
+            return {**await self._done(name, computed), **labelled(computed)}  # what comes next may rest on it
         if args.get("outputs") is None:
             return self._refused(tool_context, f"`outputs` of step `{name}` are missing.")
         outputs = to_json(args["outputs"], "outputs")

@@ -145,12 +145,15 @@ class _Seen:
         return render(value, {"steps": self.results, "inputs": self.given})
 
     def _read(self, part: types.Part) -> None:
+        if part.function_call is not None and part.function_call.args:
+            said = part.function_call.args
+            self.results[str(said.get("step"))] = said.get("outputs", said)
         if part.function_response is not None:
             response = part.function_response.response or {}
             self.results[str(part.function_response.name)] = response.get("data")
             before = self.status.get("next") or {}
-            if before.get("step") in response.get("done", ()):
-                self.results[before["step"]] = response.get("data")
+            if before.get("step") in response.get("done", ()) and "data" in response:
+                self.results[before["step"]] = response["data"]
             if "next" in response:
                 self.status = response
         for tag in ("status", "data"):

@@ -102,7 +102,7 @@ def load_site(environment: Mapping[str, str] | None = None) -> ModelSite:
     if not path:
         return ModelSite()
     try:
-        return ModelSite.model_validate(_read(Path(path)))
+        return _anchored(ModelSite.model_validate(_read(Path(path))), Path(path).parent)
     except FileNotFoundError:
         return ModelSite()
     except (OSError, UnicodeDecodeError) as error:
@@ -110,6 +110,18 @@ def load_site(environment: Mapping[str, str] | None = None) -> ModelSite:
     except ValidationError as error:
         problems = "; ".join(f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors(include_url=False))
         raise bad_configuration("models-file", f"{path}: {problems}") from error
+
+
+def _anchored(site: ModelSite, folder: Path) -> ModelSite:
+    """Return the site with scripts of models (``scripted:./FILE``) looked for beside its file."""
+    start = "scripted:./"
+    models = {
+        name: entry.model_copy(update={"use": f"scripted:{folder.absolute()}/{entry.use.removeprefix(start)}"})
+        if entry.use is not None and entry.use.startswith(start)
+        else entry
+        for name, entry in site.models.items()
+    }
+    return site.model_copy(update={"models": models})
 
 
 def _read(path: Path) -> Any:

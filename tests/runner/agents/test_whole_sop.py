@@ -17,7 +17,7 @@ STEPS = [
 def test_every_step_is_done_in_order_and_the_result_is_reported(whole, script, calls) -> None:
     agent = script(
         decisions={"judge": {"choice": "suspicious", "rationale": "three changes", "evidence": ["3"]}},
-        answers={"report": "{{ steps.vendors__history.changes }} changes"},
+        answers={"report": "{{ steps.vendors__history.changes }} of {{ steps.score.recent }} changes"},
         summary="Suspicious.",
     )
     result = whole(STEPS, agent, inputs={"vendor": "V-1"})
@@ -26,7 +26,7 @@ def test_every_step_is_done_in_order_and_the_result_is_reported(whole, script, c
     assert outputs["steps"]["score"] == {"recent": 3}
     judged = outputs["steps"]["judge"]
     assert (judged["choice"], judged["by"], judged["confidence"]) == ("suspicious", "agent", 1.0)
-    assert outputs["steps"]["report"] == {"text": "3 changes"}
+    assert outputs["steps"]["report"] == {"text": "3 of 3 changes"}  # it was told what was computed
     assert outputs["summary"] == "Suspicious."
     assert calls() == [["history", {"vendor": "V-1"}]]
     results = [event for event in result.events if event["event"] == "agent.result"]
