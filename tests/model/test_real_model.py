@@ -31,7 +31,7 @@ KEY = "SOP_MODEL_KEY"
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found = there(cache_folder(), WEIGHTS[DEFAULT])
     assert found is not None, "run `make model` first"
-    with serving(*found, tmp_path_factory.mktemp("model") / "server.log") as server:
+    with serving(*found, tmp_path_factory.mktemp("model") / "server.log", threads=1) as server:
         yield server
 
 
