@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.adk.models import BaseLlm, LLMRegistry
 
-from airflow_sop_provider.runner.agents.model_failures import MalformedCallError
+from airflow_sop_provider.runner.agents.model_failures import MalformedCallError, ModelProtocolError
 from airflow_sop_provider.runner.agents.scripted import PREFIX, ScriptedLlm
 from airflow_sop_provider.runner.agents.site import ModelEntry
 from airflow_sop_provider.runner.agents.structured import StructuredTurns
@@ -77,14 +77,18 @@ def _openai(name: str, entry: ModelEntry, key: str | None) -> BaseLlm:
 
 
 async def _refuse_malformed(response: httpx.Response) -> None:
-    """Refuse a function call whose arguments are no JSON object; ADK would take them for none and make the call."""
+    """Refuse what is no answer of the protocol, and a call whose arguments are no JSON object.
+
+    ADK would crash on the one, and take the arguments of the other for none and make the call.
+    """
     if response.is_error:
         return
     try:
         choices = json.loads(await response.aread())["choices"]
         calls = [call["function"] for choice in choices for call in choice["message"].get("tool_calls") or ()]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return  # not an answer; who reads it next says so
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        kind = response.headers.get("content-type", "no type")
+        raise ModelProtocolError(f"it answered HTTP {response.status_code} with {kind}, which is no answer.") from error
     for call in calls:
         try:
             well_formed = isinstance(json.loads(call.get("arguments") or "{}"), dict)

@@ -12,11 +12,15 @@ from airflow_sop_provider.runner.failures import (
     transient,
 )
 
-__all__ = ["MalformedCallError", "causes", "classify_model", "of_code"]
+__all__ = ["MalformedCallError", "ModelProtocolError", "causes", "classify_model", "of_code"]
 
 
 class MalformedCallError(ValueError):
     """A model called a function with arguments that are no JSON object."""
+
+
+class ModelProtocolError(ValueError):
+    """A server answered something that is no answer of a model's protocol: another service, a proxy's page."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -43,6 +47,8 @@ def classify_model(error: BaseException, model: str) -> StepFailureError | None:
     for cause in causes(error):
         if isinstance(cause, StepFailureError):
             return cause
+        if isinstance(cause, ModelProtocolError):
+            return bad_data("model-protocol", f"`{model}` is no model: {cause} Check `base_url` in models.yaml.")
     for cause in causes(error):
         found = _of_cause(cause, model)
         if found is not None:

@@ -32,12 +32,21 @@ class _Model(BaseHTTPRequestHandler):
         status, answer = self.server.answers[min(len(self.server.asked), len(self.server.answers)) - 1]
         if answer == "hang":
             time.sleep(30)
+        if answer == "nothing":
+            return  # the connection closes
+        slow = answer == "drip"
+        answer = completion({"content": "Hello." * 20}) if slow else answer
         data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Type", "text/html" if data.startswith(b"<") else "application/json")
+        self.send_header("Content-Length", str(len(data) + (100 if answer == "cut" else 0)))
         self.end_headers()
-        self.wfile.write(data)
+        for number in range(len(data) if slow else 0):
+            self.wfile.write(data[number : number + 1])
+            self.wfile.flush()
+            time.sleep(0.2)
+        self.wfile.write(b"" if slow else data)
+        self.close_connection = True
 
     def log_message(self, *_: Any) -> None:
         pass
