@@ -54,6 +54,7 @@ _AIRFLOW_TESTS = ("--verbose", "--timeout=1800", "-m", f"({_RUNNING}) and not ({
 _CLUSTER_TESTS = ("--verbose", "-n", "3", "--dist=loadfile", "-m", f"({_CLUSTER}) and not alone")
 _ALONE_TESTS = ("--verbose", "--timeout=1800", "-m", "kubernetes and alone")
 # a real model needs all cores for itself
+_MODEL_WANTED = "SOP_TEST_MODEL"
 _MODEL_TESTS = ("--verbose", "--timeout=900", "-m", "model")
 _NO_TESTS = 5
 """pytest's exit code when a selection is empty."""
@@ -84,7 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _model_tests(chosen: Sequence[str]) -> list[int]:
-    """Run the tests on the real offline model where the cache has it; return the exit codes."""
+    """Run the tests on the real offline model where they are wanted and the cache has it; return the exit codes."""
+    if os.environ.get(_MODEL_WANTED) != "yes":
+        print(
+            f"\nthe tests on the real offline model run with {_MODEL_WANTED}=yes, or by `make test-model`", flush=True
+        )
+        return []
     if there(cache_folder(), WEIGHTS[DEFAULT]) is None:
         print(
             "\nno offline model in the cache: `make model` fetches and builds it, `make test-model` tests it",
