@@ -90,10 +90,11 @@ def _address(connection: Connection) -> str:
 
 def _of_callback(context: Mapping[str, Any]) -> dict[str, Any]:
     run, ti = context.get("dag_run"), context.get("ti")
+    dag = context.get("dag")  # of a DAG whose last task is not known Airflow gives this and the run's id alone
     return {
         "kind": "airflow",
-        "sop": getattr(run, "dag_id", None),
-        "run_id": getattr(run, "run_id", None),
+        "sop": getattr(run, "dag_id", None) or getattr(dag, "dag_id", None),
+        "run_id": getattr(run, "run_id", None) or context.get("run_id"),
         "step": getattr(ti, "task_id", None),
         "message": str(context.get("reason") or context.get("exception") or "failed"),
     }
