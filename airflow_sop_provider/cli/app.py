@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from airflow_sop_provider import __version__
+from airflow_sop_provider.cli.approval_commands import COMMANDS as APPROVAL_COMMANDS
 from airflow_sop_provider.cli.engine_commands import COMMANDS as ENGINE_COMMANDS
 from airflow_sop_provider.cli.following_commands import COMMANDS as FOLLOWING_COMMANDS
 from airflow_sop_provider.cli.following_commands import audit_list
@@ -385,7 +386,7 @@ def import_(form: str, file: Path, output: Path | None, sop_id: str | None, as_j
     return import_procedure(form, file, output, sop_id, as_json=as_json)
 
 
-for _command in (*ENGINE_COMMANDS, *FOLLOWING_COMMANDS):
+for _command in (*ENGINE_COMMANDS, *FOLLOWING_COMMANDS, *APPROVAL_COMMANDS):
     app.add_command(_command)
 audit.add_command(audit_list)
 

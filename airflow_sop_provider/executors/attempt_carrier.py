@@ -215,8 +215,10 @@ class AttemptCarrier:
             if settled.state != "void":
                 return partial(reporter.settled, settled, payload, context)
             log_file.say("warning", f"{settled.message}: asking anew")
-        if (reason := await self._services.ledger.missing_approval(self._message.key, payload)) is not None:
-            return partial(reporter.failed, permanent("approval-missing", reason), payload, context)
+        if payload.approvals:
+            missing = await self._services.ledger.missing_approval(self._message.key, payload)
+            if missing is not None:
+                return partial(reporter.failed, permanent("approval-missing", missing), payload, context)
         spec = await self._spec(payload, begun)
         if isinstance(spec, Failure):
             return partial(reporter.failed, spec, payload, context)

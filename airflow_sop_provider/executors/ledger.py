@@ -144,8 +144,6 @@ class Ledger:
 
     async def missing_approval(self, key: AttemptKey, payload: StepPayload) -> str | None:
         """Return which approval before a step is missing or outdated, in words; None: the step may start."""
-        if not payload.approvals:
-            return None
         return await self._commit.run(
             lambda session: missing_approval(session, key, payload), task_instance=key.task_instance_id
         )
