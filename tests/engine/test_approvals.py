@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_sop_provider.engine.approvals import (
     DEFAULT_MEANING,
@@ -94,3 +96,35 @@ def test_whatever_changes_changes_the_digest(change: dict[str, Any]) -> None:
 def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
     one = subject_digest(**{**SUBJECT, "inputs": {"a": 1, "b": 2}})
     assert one == subject_digest(**{**SUBJECT, "inputs": {"b": 2, "a": 1}})
+
+
+PEOPLE = [Person(id=str(number), name=name) for number, name in enumerate(("anna", "bob", "carl", "dora"))]
+
+
+@given(
+    said=st.lists(st.tuples(st.sampled_from(PEOPLE), st.sampled_from(["approved", "rejected"])), max_size=12),
+    named=st.sets(st.sampled_from(PEOPLE)),
+    requester=st.sampled_from([None, "anna", "3"]),
+    quorum=st.integers(1, 4),
+    barred=st.booleans(),
+)
+def test_no_order_of_answers_decides_without_the_people_that_the_terms_ask_for(
+    said: Any, named: set[Person], requester: str | None, quorum: int, barred: bool
+) -> None:
+    policy = ApprovalPolicy(by=("lead",), quorum=quorum, not_by="requester" if barred else None)
+    counted: list[Answer] = []
+    for person, choice in said:
+        if decided(policy, counted) is None:
+            one = answer(person, choice)
+            if refusal(policy, person, is_named=person in named, requester=requester, answers=counted) is None:
+                counted.append(one)
+    people = [one.person for one in counted]
+    assert len(people) == len(set(people))
+    assert set(people) <= named
+    if barred:
+        assert all(requester not in (person.id, person.name) for person in people)
+    outcome = decided(policy, counted)
+    approving = {one.person for one in counted if one.choice == "approved"}
+    assert (outcome == "rejected") == any(one.choice == "rejected" for one in counted)
+    assert outcome != "approved" or len(approving) == quorum
+    assert outcome is not None or len(approving) < quorum
