@@ -8,7 +8,7 @@ from pathlib import Path
 from airflow_sop_provider.engine.pools import BATCH_POOL, REALTIME_POOL
 from tests.integration.airflow_system import SOPS, AirflowSystem
 from tests.integration.begun import Begun
-from tests.integration.conftest import on_postgres, on_sqlite
+from tests.integration.conftest import on_sqlite
 
 SINGLE = (SOPS / "single.yaml").read_text()
 
@@ -105,7 +105,6 @@ def _set_slots(airflow: AirflowSystem, slots: int) -> None:
     assert answer.json()["slots"] == slots
 
 
-@on_postgres  # on SQLite Airflow refuses a backfill while anything else writes
 def test_backfill_over_rest_runs_each_day_of_the_schedule(airflow: AirflowSystem) -> None:
     airflow.wait_for_dag("nightly")
     assert not airflow.request("GET", "/api/v2/dags/nightly/dagRuns").json()["dag_runs"], "no catch-up unasked"
