@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from airflow_sop_provider.airflow_settings import overrun_rule
 from airflow_sop_provider.engine.alert_rules import OverrunRule
-from airflow_sop_provider.store.alerts import expected_of, flag, overrunning
+from airflow_sop_provider.store.alerts import Limit, flag, limits_of, overrunning
 from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.execution_tables import ExecutionRow
 
@@ -44,38 +44,41 @@ def find_overruns(sessions: Sessions) -> int:
     while True:
         with sessions() as session:
             numbers = overrunning(session, now, after=after, rule=rule)
+            due = [number for number in numbers if _not_before.get((number, rule), now) <= now]
+            limits = limits_of(session, due, rule) if due else {}
         if not numbers:
             return raised
-        for number in numbers:
-            if _not_before.get((number, rule), now) <= now:
+        for number in due:
+            limit = limits.get(number)
+            if limit is not None and not _is_late(limit, now):
+                _not_before[number, rule] = _next_look(number, limit, now)
+            else:
                 raised += _one(sessions, number, rule)
         after = numbers[-1]
+
+
+def _is_late(limit: Limit, now: datetime) -> bool:
+    return limit.too_long_from is not None and (limit.ended_at or now) > limit.too_long_from
+
+
+def _next_look(number: int, limit: Limit, now: datetime) -> datetime:
+    """Return the moment from which an execution may have taken too long, if that can be told now.
+
+    One that is over will not take longer. Where nothing is expected yet, history may tell more in some minutes; not
+    of all in the same moment.
+    """
+    if limit.ended_at is not None:
+        return now + _OVER_FOR
+    if limit.too_long_from is None:
+        return now + timedelta(minutes=5 + number % 300 / 60)
+    return limit.too_long_from
 
 
 def _one(sessions: Sessions, number: int, rule: OverrunRule) -> bool:
     try:
         with sessions() as session:
             row = session.get(ExecutionRow, number)
-            if row is None:
-                return False
-            raised = flag(session, row, utc_now(), rule)
-            until = _needs_no_look_until(session, row, rule)
+            return row is not None and flag(session, row, utc_now(), rule)
     except Exception:
         _LOG.exception("whether execution %s takes too long could not be told; trying again", number)
         return False
-    _not_before[number, rule] = until
-    return raised
-
-
-def _needs_no_look_until(session: Session, row: ExecutionRow, rule: OverrunRule) -> datetime:
-    """Return the moment from which an execution may have taken too long, if that can be told now.
-
-    One that is over will not take longer. Where nothing is expected yet, history may tell more in some minutes; not
-    of all in the same moment.
-    """
-    if row.ended_at is not None:
-        return utc_now() + _OVER_FOR
-    expected = expected_of(session, row, rule)
-    if expected is None or row.started_at is None:
-        return utc_now() + timedelta(minutes=5 + row.id % 300 / 60)
-    return row.started_at + timedelta(seconds=rule.factor * expected)

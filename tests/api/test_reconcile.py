@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from airflow.utils.session import create_session
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from airflow_sop_provider.runs.overrun import find_overruns
 from airflow_sop_provider.runs.reconcile import Found, KnownRuns, reconcile
+from airflow_sop_provider.store.alerts import expected_of, limits_of
+from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.executions import find_execution
 from airflow_sop_provider.store.tables import AttemptRow, AuditChainRow, AuditEntryRow, ExecutionRow
 from tests.api.test_alerts import late
@@ -104,3 +108,35 @@ def test_what_was_looked_at_is_not_looked_at_again_before_it_may_be_late(late, a
     with statements() as said:
         assert find_overruns(create_session) == 0
     assert len(said) == 2, said
+
+
+def test_the_first_look_at_many_reads_history_once(admin, chain) -> None:
+    """After a restart there are thousands that nobody remembers; what is expected of them is the same for all."""
+    for _ in range(8):
+        submit(admin, chain)
+    now = utc_now()
+    with create_session() as session:
+        rows = session.scalars(select(ExecutionRow)).all()
+        for number, row in enumerate(rows):
+            row.control_type, row.started_at = "reviews", now - timedelta(minutes=10)
+            if number < 5:  # took a minute, before the others began
+                row.status, row.started_at, row.ended_at = (
+                    "COMPLETED",
+                    now - timedelta(hours=2),
+                    now - timedelta(minutes=119),
+                )
+            else:
+                row.status = "RUNNING"
+        rows[7].started_at = now - timedelta(seconds=90)
+        late = {rows[5].id, rows[6].id}
+    with statements() as said:
+        assert find_overruns(create_session) == 2
+    history = [statement for statement in said if "control_type = " in statement]
+    assert len(history) == 1 + 2, "once for all, and once more for each of the two that are late"
+    with create_session() as session:
+        assert set(session.scalars(select(ExecutionRow.id).where(ExecutionRow.flagged))) == late
+        for row in session.scalars(select(ExecutionRow).where(ExecutionRow.status == "RUNNING")):
+            expected = expected_of(session, row)
+            assert limits_of(session, [row.id])[row.id].too_long_from == row.started_at + timedelta(
+                seconds=2 * expected
+            )
