@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[Table]:
         print(f"bench: {text}", file=sys.stderr, flush=True)
 
     tables: list[Table] = []
-    with Bench(quick=options.quick, postgres=options.postgres, say=say) as bench:
+    with Bench(quick=options.quick, postgres=options.postgres, seconds=options.seconds, say=say) as bench:
         for name in BENCHMARKS:
             if name in options.names:
                 for table in importlib.import_module(f"benchmarks.{name}").measure(bench):
@@ -111,6 +111,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works")
     parser.add_argument("--postgres", action="store_true", help="Airflow on PostgreSQL instead of SQLite")
+    parser.add_argument("--seconds", type=int, default=300, help="how long `engine` calls (default: 300)")
     parser.add_argument("--machine", help="the machine in a few words, for the record")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a Markdown page")

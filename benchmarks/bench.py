@@ -26,12 +26,21 @@ class Bench:
 
     :param quick: sizes with which everything runs once, to see that it works; its figures mean nothing.
     :param postgres: Airflow on a PostgreSQL server of our own instead of SQLite.
+    :param seconds: how long the engine is called under load.
     :param say: told what is going on, in words.
     """
 
-    def __init__(self, *, quick: bool, postgres: bool = False, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        *,
+        quick: bool,
+        postgres: bool = False,
+        seconds: int = 300,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.quick = quick
         self.postgres = postgres
+        self.seconds = seconds
         self.say = say
         self.work = Path(tempfile.mkdtemp(prefix="sop-bench-"))
         self._stack = contextlib.ExitStack()

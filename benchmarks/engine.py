@@ -24,7 +24,7 @@ _WORKERS = 2
 def measure(bench: Bench) -> list[Table]:
     """Fill the engine, call it for five minutes, tell how long answers took and what they cost."""
     count = bench.number(full=4000, quick=20)
-    seconds = float(bench.number(full=300, quick=3))
+    seconds = float(bench.number(full=bench.seconds, quick=3))
     rates = (bench.number(full=200, quick=20), bench.number(full=150, quick=10))
     with EngineServer(bench, workers=_WORKERS if bench.postgres else 1) as server:
         took = server.submit(count)
