@@ -20,7 +20,7 @@ __all__ = ["ApprovalEngine", "ApprovalEngineError"]
 
 _SECONDS = 60.0
 _TOKEN_SECONDS = 300.0
-_TRIES = 5
+_TRIES = 3
 
 
 class ApprovalEngineError(RuntimeError):
