@@ -32,6 +32,8 @@ from tools.cluster.layout import Layout
 from tools.cluster.runner_image import runner_tag
 from tools.dev.environment import ROOT
 
+KEPT_SECONDS = 40
+"""For how long `airflow` keeps the pod of a failed attempt; longer than what `test_failures` has come after it."""
 NOT_THERE = "there is no cluster: run `make cluster` first, or set KUBECONFIG to one of your own"
 
 
@@ -135,7 +137,7 @@ def airflow(cluster: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Itera
     options["sop"] = {
         "runtime": "kubernetes", "namespace": cluster.namespace,
         "image": os.environ.get("SOP_RUNNER_IMAGE") or runner_tag(),
-        "paused_upon_creation": "False", "refresh_seconds": "2",
+        "paused_upon_creation": "False", "refresh_seconds": "2", "keep_failed_seconds": str(KEPT_SECONDS),
     }  # fmt: skip
     system = AirflowSystem(folder / "home", sops=sops, overrides=options)
     try:
