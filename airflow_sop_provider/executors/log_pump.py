@@ -28,19 +28,25 @@ _RETRY_SECONDS = 1.0
 
 async def pump(runtime: Runtime, handle: Handle, log_file: AttemptLog) -> None:
     """Return once the whole output is in the log file."""
-    flusher = asyncio.ensure_future(_flush_at_intervals(log_file))
+    news = asyncio.Event()
+    flusher = asyncio.ensure_future(_flush_soon_after(news, log_file))
     try:
         async for offset, line in runtime.logs(handle, log_file.offset):
             log_file.add(offset, line)
             if log_file.wants_flush:
                 await _flush(log_file)
+            else:
+                news.set()
     finally:
         flusher.cancel()
     await _flush(log_file)
 
 
-async def _flush_at_intervals(log_file: AttemptLog) -> None:
+async def _flush_soon_after(news: asyncio.Event, log_file: AttemptLog) -> None:
+    """Write lines a moment after they came; thousands of attempts that say nothing cost nothing."""
     while True:
+        await news.wait()
+        news.clear()
         await asyncio.sleep(_FLUSH_SECONDS)
         await _flush(log_file)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from airflow.utils.state import TaskInstanceState
@@ -23,6 +24,9 @@ __all__ = ["Watch"]
 log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 30.0
+_PAUSES = 9
+"""A look may take a tenth of the time."""
+_LONGEST_PAUSE_SECONDS = 1.0  # a step that is cancelled is gone within 2 s
 
 
 class Watch:
@@ -46,7 +50,9 @@ class Watch:
         )
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it again and again, ``seconds`` between at least."""
         while True:
+            began = time.monotonic()
             try:
                 await work()
             except SQLAlchemyError as error:
@@ -54,7 +60,7 @@ class Watch:
                 log.warning("the metadata database did not answer: %s", error)
             except RuntimeFailedError as error:
                 log.warning("the runtime could not do it, trying again in %g s: %s", seconds, error)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(_pause(seconds, time.monotonic() - began))
 
     async def _stop_lost_attempts(self) -> None:
         running = [key for key, carrier in self._carriers.items() if carrier.may_be_stopped]
@@ -80,3 +86,8 @@ class Watch:
         running = [key for key, carrier in self._carriers.items() if carrier.running]
         if running:
             await self._services.database.heartbeat(running)
+
+
+def _pause(seconds: float, took: float) -> float:
+    """Return how long to wait after work that took ``took`` seconds: with thousands of attempts that is long."""
+    return max(seconds, min(_LONGEST_PAUSE_SECONDS, _PAUSES * took))
