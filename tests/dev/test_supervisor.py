@@ -63,6 +63,14 @@ def test_a_dead_component_is_named_with_its_reason(tmp_path):
         airflow.check()
 
 
+def test_one_that_was_killed_is_not_given_an_old_error_as_reason(tmp_path):
+    airflow = dead(tmp_path, "import os; print('OldError: gone long ago', flush=True); os.kill(os.getpid(), 9)")
+    with pytest.raises(SupervisorError) as caught:
+        airflow.check()
+    said = f"the scheduler was ended by SIGKILL from outside (its log: {tmp_path / 'scheduler.log'})"
+    assert str(caught.value) == said
+
+
 def test_waiting_for_a_dead_component_ends(tmp_path):
     airflow = dead(tmp_path, "print('bye'); raise SystemExit(3)")
     with pytest.raises(SupervisorError, match="scheduler ended with code 3: bye"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 import sys
 import time
@@ -75,6 +76,14 @@ def choose_port(wanted: int | None) -> int:
     raise SupervisorError(
         f"ports {FIRST_PORT} to {FIRST_PORT + _PORTS_TRIED - 1} are in use: name a free one with `make run PORT=`."
     )
+
+
+def _how_it_ended(component: Component) -> str:
+    """Say it in one line; the last error of a log is not why a program was killed."""
+    code = component.process.returncode
+    if code is not None and code < 0:
+        return f"the {component.name} was ended by {signal.Signals(-code).name} from outside (its log: {component.log})"
+    return f"the {component.name} ended with code {code}: {telling_line(component.log)} (all of it: {component.log})"
 
 
 def _port_is_free(port: int) -> bool:
@@ -144,10 +153,7 @@ class LocalAirflow:
         reap(self.components.values())
         for component in self.components.values():
             if component.ended:
-                raise SupervisorError(
-                    f"the {component.name} ended with code {component.process.returncode}:"
-                    f" {telling_line(component.log)} (all of it: {component.log})"
-                )
+                raise SupervisorError(_how_it_ended(component))
 
     def wait_until_ready(self, names: Iterable[str] = FIRST_COMPONENTS) -> None:
         """Return once the components have given a sign of life; those not yet started are started.
