@@ -39,9 +39,13 @@ BENCHMARKS: dict[str, str] = {
 }
 """Name -> what it measures, in the order in which they run: what needs an idle machine, then what shares an Airflow."""
 
-_PARTS = {"kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine", "fleet": "fleet", "agents": "fleet"}
+_PARTS = {
+    "kubernetes": "kubernetes", "scale": "kubernetes", "engine": "engine", "history": "engine", "fleet": "fleet",
+    "agents": "fleet",
+}  # fmt: skip
 """Not among the default, as they need a cluster or PostgreSQL; name -> the page's part that is theirs."""
 _BUSY = 0.25
+_SECONDS = 300
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,6 +102,7 @@ def _command(options: argparse.Namespace) -> str:
     """Return the command that measures the same; where the results go is no part of that."""
     names = [] if options.names == [n for n in BENCHMARKS if n not in _PARTS] else options.names
     switches = [f"--{name}" for name in ("quick", "postgres") if getattr(options, name)]
+    switches += [f"--seconds {options.seconds}"] if options.seconds != _SECONDS else []
     return " ".join(["python -m benchmarks", *names, *switches])
 
 
@@ -111,7 +116,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works")
     parser.add_argument("--postgres", action="store_true", help="Airflow on PostgreSQL instead of SQLite")
-    parser.add_argument("--seconds", type=int, default=300, help="how long `engine` calls (default: 300)")
+    parser.add_argument("--seconds", type=int, default=_SECONDS, help="how long `engine` calls (default: 300)")
     parser.add_argument("--machine", help="the machine in a few words, for the record")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into a Markdown page")

@@ -87,9 +87,11 @@ def test_a_page_keeps_the_figures_of_the_other_part(tmp_path: Path) -> None:
 
 def test_what_needs_a_cluster_or_postgresql_runs_only_when_it_is_named() -> None:
     options = _parse([])
-    assert set(BENCHMARKS) - set(options.names) == {"kubernetes", "scale", "engine", "fleet"}
+    apart = {"kubernetes", "scale", "engine", "history", "fleet", "agents"}
+    assert set(BENCHMARKS) - set(options.names) == apart
     assert _command(options) == "python -m benchmarks"
     assert _command(_parse(["kubernetes", "scale"])) == "python -m benchmarks kubernetes scale"
+    assert _command(_parse(["engine", "--seconds", "60"])) == "python -m benchmarks engine --seconds 60"
 
 
 def test_without_simulated_nodes_there_is_nothing_to_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
