@@ -2,7 +2,8 @@
 
 Scaling up or down interrupts nothing that runs: an executor that comes starts nothing twice, one that goes ends
 nothing, and what it has followed is followed on by another. On the real thing: tests/kubernetes/test_airflow.py (a
-scheduler is killed while pods run) and test_chart.py (an upgrade while a step runs).
+scheduler is killed while pods run) and test_chart.py (an upgrade while steps run, and an eviction
+of one, as by a node that is emptied, which is refused).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Bin-packed when scheduled, released at once when done. A pod asks for what its step was given and no more, so that what
 is placed by requests is packed by limits, too; it names the scheduler that the site packs with; and with its end,
-whatever that is, pod and Secret are gone while all others stay. On the real thing: tests/kubernetes/test_sharing.py
-(what a step had is given to the next one).
+whatever that is, pod and Secret are gone while all others stay. On the real thing: tests/kubernetes/test_packing.py
+(as few nodes as hold them) and test_sharing.py (what a step had is given to the next one).
 """
 
 from __future__ import annotations
