@@ -85,6 +85,7 @@ class AirflowSystem:
 
     def as_started(self) -> None:
         """Undo what a test did to the components: a start costs a minute, so no test does it for the next one."""
+        self.start_what_ended()
         for name in self._usual:
             if name not in self.components:
                 self.start_component(name)
