@@ -314,5 +314,7 @@ def test_the_values_for_airflow_name_options_that_exist(render: Render) -> None:
     assert {sop["fleet_file"], sop["pod_template_file"]} == mounted
     assert f"{sop['priority_class_prefix']}-high" in {c["metadata"]["name"] for c in of_kind(objects, "PriorityClass")}
     assert sop["engine_url"] == yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]["engineUrl"]
+    executors = values["config"]["core"]["executor"].split(",")
+    assert "LocalExecutor" not in executors, "it would fork as many workers as steps may run at once"
     assert sop["namespace"] == only(objects, "Role")["metadata"]["namespace"]
     assert sop["image"] == _pod_template(objects)["spec"]["containers"][0]["image"]
