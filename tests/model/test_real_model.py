@@ -16,7 +16,7 @@ from airflow_sop_provider.contract import Assignment, AttemptKey
 from airflow_sop_provider.engine.assignments import build_assignment
 from airflow_sop_provider.engine.payloads import sop_payload
 from airflow_sop_provider.sop import check_file
-from tests.runner.conftest import ROOT, Program, make_assignment, program
+from tests.runner.conftest import ROOT, Program, program
 from tools.model.__main__ import cache_folder, there
 from tools.model.serving import Server, serving
 from tools.model.weights import DEFAULT, WEIGHTS
@@ -63,18 +63,3 @@ def test_it_carries_out_a_whole_sop_on_real_data(program: Program, model: Server
     usage = result.verdict.usage
     assert usage.cost == pytest.approx((usage.input_tokens + usage.output_tokens) / 1e6)
     assert model.key not in json.dumps([result.events, result.log]) + result.verdict.model_dump_json()
-
-
-@pytest.mark.parametrize(("mismatched", "choice"), [(0, "intact"), (3, "tampered")])
-def test_it_decides_on_what_its_prerequisites_gave(program: Program, model: Server, mismatched: int, choice) -> None:
-    site(program.folder, model)
-    options = {"intact": "no file differs from its recorded hash", "tampered": "at least one file differs"}
-    decision = {"question": "Are the files of the package as they were recorded?", "options": options}
-    work = make_assignment(
-        {"decision": decision}, steps={"files": {"files_checked": 25, "mismatched_files": mismatched}},
-        agent={"model": "any", "max_tokens": 300},
-    )  # fmt: skip
-    result = program.run(work, **{KEY: model.key})
-    assert result.outputs["choice"] == choice, result.outputs
-    assert result.outputs["rationale"]
-    assert result.event("decision")["by"] == "agent"
