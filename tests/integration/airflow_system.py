@@ -216,6 +216,15 @@ class AirflowSystem:
         finally:
             engine.dispose()
 
+    def execute(self, statement: str, **parameters: Any) -> None:
+        """Change the metadata database, as only an administrator of it can."""
+        engine = create_engine(self.instance.connection)
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(statement), parameters)
+        finally:
+            engine.dispose()
+
     def log_lines(self, sop: str, run: str, step: str, map_index: int = -1) -> list[str]:
         return self.api.log(sop, run, self.step(sop, run, step, map_index))
 

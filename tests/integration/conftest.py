@@ -19,6 +19,10 @@ from tools.dev.environment import ROOT
 DAGS = Path(__file__).parent / "dags"
 
 
+_USERS = ",".join(["admin:admin", *(f"{name}:user" for name in ("anna", "bob", "carl", "dora"))])
+_GROUPS = json.dumps({"treasury": ["anna", "bob", "dora"]})
+
+
 def bundles(sops: Path) -> dict[str, dict[str, str]]:
     """Options that give an Airflow the SOPs of a folder and, beside them, the ordinary DAG files."""
     listed = [
@@ -35,7 +39,8 @@ def bundles(sops: Path) -> dict[str, dict[str, str]]:
     ]
     return {
         "dag_processor": {"dag_bundle_config_list": json.dumps(listed)},
-        "core": {"dags_are_paused_at_creation": "False"},
+        "core": {"dags_are_paused_at_creation": "False", "simple_auth_manager_users": _USERS},
+        "sop": {"paused_upon_creation": "False", "refresh_seconds": "2", "approver_groups": _GROUPS},
     }
 
 
