@@ -34,6 +34,7 @@ class Begun:
     partial: str
     retried: str
     cancelled: str
+    same: str
 
     def result(self, sop: str, run: str) -> dict[str, Any]:
         """Wait for its end; return the stored execution, as ``sop result`` prints it."""
@@ -46,9 +47,10 @@ def begun(airflow: AirflowSystem) -> Iterator[Begun]:
     with ExecutionCoordinator(airflow.instance.url, user=ADMIN, password=airflow.instance.password) as engine:
         cancelled = airflow.trigger("sleeper", trace="/tmp/trace", seconds=600)
         partial, retried = airflow.trigger("partial"), airflow.trigger("retried")
+        same = airflow.trigger("same")
         airflow.wait_for(lambda: "tick 1" in airflow.log_lines("sleeper", cancelled, "sleep"), "the sleeper's pod")
         engine.cancel_execution(f"sleeper/{cancelled}", "not wanted any more")
-        yield Begun(airflow, engine, partial, retried, cancelled)
+        yield Begun(airflow, engine, partial, retried, cancelled, same)
 
 
 def named(cluster: Kubectl, names: Iterable[str]) -> list[str]:
@@ -135,3 +137,29 @@ def test_a_cancelled_execution_says_who_and_why_and_its_pod_is_gone(begun: Begun
     for sop, run in (("partial", begun.partial), ("retried", begun.retried)):
         begun.result(sop, run)
     nothing_left(begun.airflow, cluster)
+
+
+def test_without_our_executor_the_same_comes_out_of_pods_of_the_operator(begun: Begun, cluster: Kubectl) -> None:
+    """`SopStepOperator.execute`, a `KubernetesPodOperator`, in workers of the LocalExecutor; last, as it stays so."""
+    airflow = begun.airflow
+    assert airflow.wait_for_run("same", begun.same) == "success"
+    nothing_left(airflow, cluster)  # what is kept goes as long as our executor runs
+    began = datetime.now(UTC)
+    for component in ("scheduler", "dag-processor"):
+        airflow.restart(component, core__executor="LocalExecutor", core__parallelism="4")
+    airflow.wait_for(lambda: read_since(airflow, began), "the SOP to be read again")
+    assert airflow.executor_children() == []
+    other, state = airflow.run("same")
+    assert state == "success", airflow.step_states("same", other)
+    assert airflow.step_states("same", other) == airflow.step_states("same", begun.same)
+    assert airflow.step("same", other, "flaky").attempt == airflow.step("same", begun.same, "flaky").attempt == 2
+    for step, index in (("numbers", -1), ("flaky", -1), ("squares", 0), ("squares", 1)):
+        ours = airflow.api.outputs("same", begun.same, step, index)
+        assert airflow.api.outputs("same", other, step, index) == ours, step
+    assert airflow.api.outputs("same", other, "numbers") == {"all": list(range(5000))}
+    airflow.wait_for(lambda: not cluster("get", "pods", "-o", "name"), "the operator's pods to go")
+
+
+def read_since(airflow: AirflowSystem, moment: datetime) -> bool:
+    dag = airflow.api.dag("same")
+    return dag is not None and dag.read_at is not None and dag.read_at > moment
