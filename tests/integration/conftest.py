@@ -14,6 +14,7 @@ import pytest
 from tests.integration.airflow_system import SOPS, AirflowSystem
 from tests.integration.begun import Begun
 from tests.integration.postgres_server import PostgresServer
+from tests.integration.statsd_socket import StatsdSocket
 from tools.dev.environment import ROOT
 
 DAGS = Path(__file__).parent / "dags"
@@ -65,6 +66,14 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.fixture(scope="session")
+def statsd() -> Iterator[StatsdSocket]:
+    """A socket that the Airflow on SQLite sends its metrics to."""
+    listening = StatsdSocket()
+    yield listening
+    listening.close()
+
+
 @pytest.fixture(
     scope="session",
     params=[
@@ -86,6 +95,8 @@ def airflow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     options = bundles(sops)
     if server is None:
         options["logging"] = {"base_log_folder": str(request.getfixturevalue("small_disk"))}
+        port = request.getfixturevalue("statsd").port
+        options["metrics"] = {"statsd_on": "True", "statsd_host": "127.0.0.1", "statsd_port": str(port)}
     try:
         system = AirflowSystem(
             folder / "home",
