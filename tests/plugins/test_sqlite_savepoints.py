@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from airflow_sop_provider.plugins.sqlite_savepoints import begin_before_savepoints
+from airflow_sop_provider.plugins.sqlite_savepoints import _begin, begin_before_savepoints
 
 
 @pytest.fixture
@@ -55,7 +55,18 @@ def test_one_that_reads_before_it_writes_is_not_refused(engine: Engine) -> None:
         assert count(other) == 1
 
 
-def test_without_it_sqlite_is_as_described(engine: Engine) -> None:
+@pytest.fixture
+def without_it() -> Iterator[None]:
+    """As if nobody had loaded the plugin, which listens to every engine of a process."""
+    loaded = event.contains(Engine, "savepoint", _begin)
+    if loaded:
+        event.remove(Engine, "savepoint", _begin)
+    yield
+    if loaded:
+        begin_before_savepoints()
+
+
+def test_without_it_sqlite_is_as_described(without_it: None, engine: Engine) -> None:
     """The contract: once the driver begins by itself, this can go."""
     with Session(engine) as one, Session(engine) as other:
         with one.begin_nested():

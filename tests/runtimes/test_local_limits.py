@@ -12,6 +12,7 @@ import pytest
 from airflow_sop_provider.contract import ErrorType
 from airflow_sop_provider.engine.failures import classify
 from airflow_sop_provider.runtimes import LocalRuntime, RuntimeStateError
+from airflow_sop_provider.runtimes.local_monitor import resident_floor
 from tests.runtimes.helpers import alive, descriptors, lines, pid_in, program, until
 
 MB = 1024 * 1024
@@ -98,10 +99,13 @@ async def test_a_program_faster_than_the_monitor_meets_the_backstop(tmp_path: Pa
 
 async def test_a_failure_over_the_limit_between_two_looks_is_seen_afterwards(tmp_path: Path) -> None:
     runtime = LocalRuntime(tmp_path, interval=60)
-    source = "kept = b'x' * (700 * 1024 * 1024); raise SystemExit(1)"  # more than this process has ever used
-    outcome = await runtime.wait(await runtime.start(program(source, memory_bytes=400 * MB)))
+    limit = max(
+        400 * MB, resident_floor() + 50 * MB
+    )  # below what this process used at most, a child's peak says nothing
+    source = f"kept = b'x' * {limit + 200 * MB}; raise SystemExit(1)"
+    outcome = await runtime.wait(await runtime.start(program(source, memory_bytes=limit)))
     assert outcome.oom
-    assert outcome.evidence["memory"]["peak_bytes"] > 400 * MB
+    assert outcome.evidence["memory"]["peak_bytes"] > limit
     await runtime.close()
 
 
