@@ -85,8 +85,8 @@ class FinishedMessage(_Message):
     type: Literal["finished"] = "finished"
     task_instance_id: str
     state: FinishedState
+    number: int
     info: str | None = None
-    number: int = 0
 
 
 ChildMessage = Annotated[AttemptMessage | RevokeMessage | FinishedMessage, Field(discriminator="type")]

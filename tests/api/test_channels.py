@@ -1,7 +1,4 @@
-"""The notifiers that a site has: mail to a real mail server, Slack and Opsgenie to a server of ours; and kill -9.
-
-PagerDuty's notifier takes no address but PagerDuty's own, so there is nothing to tell it here.
-"""
+"""The notifiers that a site has: mail to a real mail server, Slack, Opsgenie and PagerDuty to one of ours; kill -9."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,8 +17,10 @@ from email.message import EmailMessage
 from threading import Event
 
 import pytest
+import trustme
 from aiosmtpd.controller import Controller
 from airflow.utils.session import create_session
+from pagerduty import EventsApiV2Client
 from sqlalchemy import select
 
 from airflow_sop_provider.airflow_settings import EscalationSettings
@@ -178,6 +178,27 @@ def test_opsgenie_is_told(fact, receiver: Receiver, monkeypatch) -> None:
     [(path, headers, body)] = receiver.got
     assert (path, headers["Authorization"]) == ("/v2/alerts", "GenieKey genie-key")
     assert (json.loads(body)["message"], json.loads(body)["alias"]) == (MESSAGE["message"], fact)
+
+
+def test_pagerduty_is_told(fact, receiver: Receiver, monkeypatch, tmp_path) -> None:
+    """The one with an address that cannot be configured, and HTTPS only: its client's default is exchanged."""
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    receiver.speak_tls(context)
+    receiver.status, receiver.answer = 202, b'{"status": "success", "message": "ok", "dedup_key": "k"}'
+    monkeypatch.setattr(EventsApiV2Client, "default_base_url", receiver.url)
+    connection = {"conn_type": "pagerduty_events", "password": "routing-key"}
+    monkeypatch.setenv("AIRFLOW_CONN_PAGERDUTY_EVENTS_DEFAULT", json.dumps(connection))
+    kwargs = {"summary": "{{ message }}", "severity": "critical", "source": "{{ sop }}", "dedup_key": "{{ id }}"}
+    notifier = "airflow.providers.pagerduty.notifications.pagerduty.PagerdutyNotifier"
+    assert turn({"notifier": notifier, "kwargs": kwargs}) == 1, errors()
+    [(path, _, body)] = receiver.got
+    told = json.loads(body)
+    assert (path, told["routing_key"], told["event_action"]) == ("/v2/enqueue", "routing-key", "trigger")
+    assert (told["payload"]["summary"], told["dedup_key"]) == (MESSAGE["message"], fact)
+    assert "routing-key" not in str(errors())
 
 
 DISPATCH = """\

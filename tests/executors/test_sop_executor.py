@@ -63,7 +63,7 @@ def test_an_end_that_airflow_does_not_know_is_reported_to_the_scheduler(links, s
 
 def test_an_end_nobody_waits_for_is_ignored(links) -> None:
     executor = _running(links)
-    links[0].says.append(FinishedMessage(task_instance_id="unknown", state="success"))
+    links[0].says.append(FinishedMessage(task_instance_id="unknown", state="success", number=1))
     executor.sync()
     assert executor.get_event_buffer() == {}
 

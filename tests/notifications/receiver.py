@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Event, Thread
 
 import pytest
@@ -20,7 +21,14 @@ class Receiver:
     status: int = 200
     answer: bytes = b""
     stalled: Event | None = None
+    server: ThreadingHTTPServer | None = None
     got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def speak_tls(self, context: SSLContext) -> None:
+        """Answer HTTPS from now on."""
+        assert self.server is not None
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = kept.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     kept.url = f"http://127.0.0.1:{server.server_port}"

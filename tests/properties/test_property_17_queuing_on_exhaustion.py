@@ -6,7 +6,7 @@ On the real thing: tests/integration/test_airflow_features.py (a pool of one slo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sop_provider.executors.messages import FinishedMessage
+from airflow_sop_provider.executors.messages import AttemptMessage, FinishedMessage
 from airflow_sop_provider.executors.sop_executor import SopExecutor
 from tests.executors.attempts import RecordingLink, workload
 
@@ -28,9 +28,11 @@ def test_no_room_means_queued_and_a_free_place_goes_to_the_next(parallelism, pri
         executor.queue_workload(item, session=None)
     running: list[str] = []
     started: list[str] = []
+    sent: dict[str, AttemptMessage] = {}
     while len(started) < len(priorities):
         before = len(link.sent)
         executor.heartbeat()
+        sent |= {message.key.task_instance_id: message for message in link.sent[before:]}
         fresh = [message.key.task_instance_id for message in link.sent[before:]]
         waiting = sorted((weight_of[one] for one in weight_of if one not in started), reverse=True)
         assert sorted((weight_of[one] for one in fresh), reverse=True) == waiting[: len(fresh)]
@@ -41,6 +43,6 @@ def test_no_room_means_queued_and_a_free_place_goes_to_the_next(parallelism, pri
         assert len(executor.queued_tasks) == len(priorities) - len(started)
         done = data.draw(st.sampled_from(running))
         running.remove(done)
-        link.says.append(FinishedMessage(task_instance_id=done, state="reported"))
+        link.says.append(FinishedMessage(task_instance_id=done, state="reported", number=sent[done].number))
         executor.sync()
     assert len(set(started)) == len(priorities)

@@ -21,7 +21,9 @@ def test_among_queued_higher_priority_starts_first(names) -> None:
         executor.queue_workload(workload(f"{name}-{number}", priority=weight_of_conf({"priority": name})), session=None)
     for _ in names:
         executor.heartbeat()
-        link.says.append(FinishedMessage(task_instance_id=link.sent[-1].key.task_instance_id, state="reported"))
+        last = link.sent[-1]
+        done = FinishedMessage(task_instance_id=last.key.task_instance_id, state="reported", number=last.number)
+        link.says.append(done)
         executor.sync()
     order = ["critical", "high", "normal", "low"]
     started = [message.key.step.partition("-")[0] for message in link.sent]
