@@ -78,7 +78,8 @@ def result(execution: str, url: str, as_json: bool) -> int:
 @click.argument("execution", metavar="SOP/RUN_ID")
 @click.option("--reason", help="Why; kept with the execution and in the audit log.")
 @_URL
-def cancel(execution: str, reason: str | None, url: str) -> int:
+@_JSON
+def cancel(execution: str, reason: str | None, url: str, as_json: bool) -> int:
     """Cancel an execution: its running steps are ended, nothing else of it starts.
 
     \b
@@ -87,7 +88,7 @@ def cancel(execution: str, reason: str | None, url: str) -> int:
     """
     from airflow_sop_provider.cli import executions
 
-    return executions.cancel(url, execution, reason)
+    return executions.cancel(url, execution, reason, as_json=as_json)
 
 
 @click.command(short_help="Show or change the mode of a control.")
@@ -160,7 +161,8 @@ def list_executions(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; default: named after it."
 )
 @_URL
-def export(execution: str, output: Path | None, url: str) -> int:
+@_JSON
+def export(execution: str, output: Path | None, url: str, as_json: bool) -> int:
     """Save everything of an execution as one archive: inputs, outputs, SOP, audit chain, signed digest, versions.
 
     It can be verified where there is no Airflow: `sop audit verify`, or the script in it. Nothing is overwritten.
@@ -172,7 +174,7 @@ def export(execution: str, output: Path | None, url: str) -> int:
     """
     from airflow_sop_provider.cli import executions
 
-    return executions.export(url, execution, output)
+    return executions.export(url, execution, output, as_json=as_json)
 
 
 COMMANDS = (submit, status, result, cancel, list_executions, mode, export)

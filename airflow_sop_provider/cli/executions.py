@@ -55,14 +55,14 @@ def show_result(url: str, execution: str, *, as_json: bool) -> int:
     return 0 if found["result"] is not None else EXIT_NOT_COMPLETED
 
 
-def export(url: str, execution: str, output: Path | None) -> int:
+def export(url: str, execution: str, output: Path | None, *, as_json: bool) -> int:
     """Write the archive of an execution; a file that is there is not overwritten."""
     with connection(url) as engine:
         archive = engine.export(execution)
     path = output or Path(re.sub(r"[^A-Za-z0-9_.+-]+", "_", execution) + ".zip")
     with path.open("xb") as file:
         file.write(archive)
-    click.echo(str(path))
+    click.echo(json.dumps({"file": str(path), "bytes": len(archive)}) if as_json else str(path))
     return 0
 
 
@@ -83,10 +83,12 @@ def validate_tools(url: str, file: Path, *, as_json: bool) -> int:
     return 0
 
 
-def cancel(url: str, execution: str, reason: str | None) -> int:
+def cancel(url: str, execution: str, reason: str | None, *, as_json: bool) -> int:
     """Cancel an execution."""
     with connection(url) as engine:
         engine.cancel_execution(execution, reason)
+    if as_json:
+        click.echo(json.dumps({"execution": execution, "cancelled": True, "reason": reason}))
     click.echo(f"{execution} is cancelled; its running steps end within seconds", err=True)
     return 0
 

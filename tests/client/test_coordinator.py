@@ -199,7 +199,9 @@ def test_the_commands_do_what_they_say(sop, chain, set_tasks) -> None:
     assert execution in sop("list", "--batch", "cli").output
     assert json.loads(sop("list", "--batch", "cli", "--json").output.splitlines()[-1])["next_cursor"] is None
     assert json.loads(sop("result", execution, "--json").output)["result"] is None
-    assert sop("cancel", execution, "--reason", "enough").exit_code == 0
+    cancelled = sop("cancel", execution, "--reason", "enough", "--json")
+    assert cancelled.exit_code == 0
+    assert json.loads(cancelled.stdout) == {"execution": execution, "cancelled": True, "reason": "enough"}
     reconcile(create_session)
     assert "CANCELLED" in sop("status", execution).output
 
@@ -213,6 +215,9 @@ def test_an_export_is_saved_once_and_verifies(sop, chain, tmp_path, monkeypatch)
     report = verify_path(path)
     assert (report.problems, report.digests) == ([], 1)
     before = path.read_bytes()
+    other = tmp_path / "other.zip"
+    said = json.loads(sop("export", execution, "-o", str(other), "--json").stdout)
+    assert said == {"file": str(other), "bytes": other.stat().st_size}
     again = sop("export", execution, "-o", str(path))
     assert (again.exit_code, "File exists" in again.stderr) == (1, True)
     assert path.read_bytes() == before
