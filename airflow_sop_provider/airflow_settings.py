@@ -332,7 +332,8 @@ def _model_secrets(text: str) -> tuple[tuple[str, str, str], ...]:
             f"[{CONFIG_SECTION}] model_secrets is no JSON object of VARIABLE: SECRET/KEY ({what});"
             ' give {"OPENAI_API_KEY": "model-keys/openai"}.'
         ) from None
-    return tuple((variable, *place.split("/")) for variable, place in sorted(given.items()))  # type: ignore[misc]
+    places = ((variable, place.partition("/")) for variable, place in sorted(given.items()))
+    return tuple((variable, secret, key) for variable, (secret, _, key) in places)
 
 
 def _default_image() -> str:

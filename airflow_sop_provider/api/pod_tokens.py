@@ -93,13 +93,13 @@ class PodTokenVerifier:
         return self._pod_of(_claims(token, key, self._audience, keys.issuer))
 
     def _pod_of(self, claims: Mapping[str, Any]) -> PodClaims:
-        bound = claims.get("kubernetes.io")
+        bound: Any = claims.get("kubernetes.io")
         try:
-            pod, account = bound["pod"], bound["serviceaccount"]  # type: ignore[index]  # what it is shows here
+            pod, account = bound["pod"], bound["serviceaccount"]
             found = PodClaims(
                 uid=_text(pod["uid"]),
                 name=_text(pod["name"]),
-                namespace=_text(bound["namespace"]),  # type: ignore[index]
+                namespace=_text(bound["namespace"]),
                 service_account=_text(account["name"]),
                 expires_at=datetime.fromtimestamp(claims["exp"], UTC),
             )

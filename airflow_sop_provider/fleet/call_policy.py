@@ -77,11 +77,9 @@ def check_arguments(arguments: dict[str, Any], tool: Tool) -> None:
 
     :raises CallFailedError: 65 ``mcp-invalid-arguments``; 78 ``mcp-schema-invalid`` if the schema is none.
     """
-    try:
-        found = SchemaCheck(tool.input_schema).violation(arguments)
-    except UnusableSchemaError as error:
-        text = f"The input schema of the tool `{tool.name}` is not a usable JSON Schema: {error}"
-        raise permanent(ExitCode.BAD_CONFIGURATION, "mcp-schema-invalid", text[:1000]) from error
+    found = _violation(
+        arguments, tool.input_schema, "mcp-schema-invalid", f"The input schema of the tool `{tool.name}` is"
+    )  # fmt: skip
     if found is not None:
         path, message = found
         text = f"The tool `{tool.name}` refuses the arguments at `{path}`: {message}"
@@ -94,15 +92,23 @@ def check_outputs(result: CallToolResult, schema: dict[str, Any], server: str, t
     :raises CallFailedError: 65 ``outputs-schema``; 78 ``outputs-schema-invalid`` if the schema is none. The codes are
         those of the runner, which holds a step's outputs against the same schema.
     """
-    try:
-        found = SchemaCheck(schema).violation(_value(result))
-    except UnusableSchemaError as error:
-        text = f"The step's `outputs` are not a usable JSON Schema: {error}"
-        raise permanent(ExitCode.BAD_CONFIGURATION, "outputs-schema-invalid", text[:1000]) from error
+    found = _violation(_value(result), schema, "outputs-schema-invalid", "The step's `outputs` are")
     if found is not None:
         path, message = found
         text = f"The result of `{server}.{tool}` breaks the step's `outputs` at `{path}`: {message}"
         raise permanent(ExitCode.BAD_DATA, "outputs-schema", text, path=path)
+
+
+def _violation(value: Any, schema: dict[str, Any], code: str, what: str) -> tuple[str, str] | None:
+    """Return (JSON path, message) of what breaks a schema, None if the value fits.
+
+    :raises CallFailedError: 78 (``code``) if the schema is none; ``what`` begins the sentence that says so.
+    """
+    try:
+        return SchemaCheck(schema).violation(value)
+    except UnusableSchemaError as error:
+        text = f"{what} not a usable JSON Schema: {error}"
+        raise permanent(ExitCode.BAD_CONFIGURATION, code, text[:1000]) from error
 
 
 def _value(result: CallToolResult) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ steps:
     needs: [first]
     compute: {{value: "steps.first.value * 2"}}
 """
+
+
+def known_to_airflow(folder: Path, bundle_name: str, storage: Path) -> None:
+    """Have Airflow read the SOPs of a folder, as its dag-processor would."""
+    with create_session() as session:
+        session.merge(DagBundleModel(name=bundle_name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(storage))
+        bundle = SopBundle(name=bundle_name, path=str(folder))
+        bundle.refresh()
+        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
+        sync_bag_to_db(bag, bundle.name, None)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from uuid import UUID
 
 import pytest
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
 from airflow.models.hitl import HITLDetail
 from airflow.models.taskinstance import TaskInstance
@@ -21,7 +19,6 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from airflow_sop_provider.api.runner_auth import signing_key
-from airflow_sop_provider.bundles.sop_bundle import SopBundle
 from airflow_sop_provider.contract.approval import Settled
 from airflow_sop_provider.contract.attempt import AttemptKey
 from airflow_sop_provider.contract.payload import PAYLOAD_KEY, StepPayload
@@ -33,6 +30,7 @@ from airflow_sop_provider.store.attempts import AttemptBegin, AttemptEnd, begin_
 from airflow_sop_provider.store.base import utc_now
 from airflow_sop_provider.store.executions import find_execution
 from airflow_sop_provider.store.tables import ApprovalRow, OutboxRow
+from tests.api.conftest import known_to_airflow
 from tests.store.facts import entries_of
 
 V1 = "/api/v1"
@@ -68,14 +66,7 @@ def signed(chain: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("signed")
     for name, approval in TERMS.items():
         (folder / f"{name}.yaml").write_text(SOP.format(name=name, approval=approval))
-    with create_session() as session:
-        session.merge(DagBundleModel(name="signed"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path_factory.mktemp("storage")))
-        bundle = SopBundle(name="signed", path=str(folder))
-        bundle.refresh()
-        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
-        sync_bag_to_db(bag, bundle.name, None)
+    known_to_airflow(folder, "signed", tmp_path_factory.mktemp("storage"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.models.dagbundle import DagBundleModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from airflow_sop_provider.bundles.sop_bundle import SopBundle
 from airflow_sop_provider.store.alert_tables import OutboxRow
 from airflow_sop_provider.store.executions import find_execution
+from tests.api.conftest import known_to_airflow
 from tests.api.test_executions import address, finish, submit
 
 SOP = """\
@@ -33,14 +31,7 @@ def known(airflow_database: None, tmp_path_factory: pytest.TempPathFactory) -> C
     folder: Path = tmp_path_factory.mktemp("deviating")
     for policy in ("fail", "escalate"):
         (folder / f"deviating-{policy}.yaml").write_text(SOP.format(name=f"deviating-{policy}", policy=policy))
-    with create_session() as session:
-        session.merge(DagBundleModel(name="deviating"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path_factory.mktemp("storage")))
-        bundle = SopBundle(name="deviating", path=str(folder))
-        bundle.refresh()
-        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
-        sync_bag_to_db(bag, bundle.name, None)
+    known_to_airflow(folder, "deviating", tmp_path_factory.mktemp("storage"))
     return lambda policy: f"deviating-{policy}"
 
 
