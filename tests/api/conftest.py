@@ -72,14 +72,7 @@ def known_sop(name: str, text: str, tmp_path_factory: pytest.TempPathFactory, *,
     """Have Airflow know an SOP; return its id."""
     folder = tmp_path_factory.mktemp("sops")
     (folder / f"{name}.yaml").write_text(text.format(name=name))
-    with create_session() as session:
-        session.merge(DagBundleModel(name=bundle_name))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path_factory.mktemp("storage")))
-        bundle = SopBundle(name=bundle_name, path=str(folder))
-        bundle.refresh()
-        bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
-        sync_bag_to_db(bag, bundle.name, None)
+    known_to_airflow(folder, bundle_name, tmp_path_factory.mktemp("storage"))
     return name
 
 
